@@ -190,10 +190,10 @@ class Hub:
     ) -> tuple[SubscriptionState, Callable[[], None]]:
         user, placement = connection.user or "", prepared.wanted.placement
         self._by_user[user].add(connection)
-        if placement:
-            self._placed.setdefault(user, {})[connection] = placement
+        self._place(connection, placement)
         offset, snapshot = prepared.offset, prepared.snapshot
-        if not placement and self._snapshots.list_offset(user) > prepared.list_offset:
+        is_older = self._snapshots.list_offset(user) > prepared.list_offset
+        if is_older and not placement:
             offset, snapshot = self._snapshots.published(user) or (offset, snapshot)
         since = prepared.wanted.since
         # A position beyond the newest list was never given out by this log.
@@ -202,10 +202,43 @@ class Hub:
         self._sent[connection] = offset
 
         def start() -> None:
-            if not up_to_date:
+            if is_older and placement:
+                self._offer_placed(connection, user, placement)
+            elif not up_to_date:
                 connection.offer(snapshot)
 
         return SubscriptionState(ch="recs", offset=offset, recovered=recovered), start
+
+    def _place(self, connection: Connection, placement: str) -> None:
+        """Note the placement that a connection subscribes to; empty: none."""
+        user = connection.user or ""
+        if placement:
+            self._placed.setdefault(user, {})[connection] = placement
+            return
+        placed = self._placed.get(user, {})
+        placed.pop(connection, None)
+        if not placed:
+            self._placed.pop(user, None)
+
+    def _offer_placed(self, connection: Connection, user: str, placement: str) -> None:
+        """Read a list of a placement in another thread, again if a newer one came meanwhile; send it."""
+        before = self._snapshots.list_offset(user)
+
+        def send(read: asyncio.Future[tuple[int, Outgoing] | None]) -> None:
+            if self._placed.get(user, {}).get(connection) != placement or read.cancelled():
+                return
+            if read.exception() is not None:
+                return
+            if self._snapshots.list_offset(user) > before:
+                self._offer_placed(connection, user, placement)
+            elif (found := read.result()) is not None:
+                connection.offer(found[1])
+
+        reading = asyncio.get_running_loop().run_in_executor(
+            None, self._snapshots.placed, user, placement
+        )
+        watch(reading, "list of a placement")
+        reading.add_done_callback(send)
 
     def unsubscribe(self, connection: Connection, channel: Channel) -> None:
         """Remove a channel of a connection."""
@@ -213,10 +246,7 @@ class Hub:
         connection.waiting.pop(channel, None)
         if channel == "recs":
             self._sent.pop(connection, None)
-            placed = self._placed.get(connection.user or "", {})
-            placed.pop(connection, None)
-            if not placed:
-                self._placed.pop(connection.user or "", None)
+            self._place(connection, "")
             connections = self._by_user.get(connection.user or "")
             if connections is not None:
                 connections.discard(connection)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
@@ -12,6 +13,7 @@ from recstream.bridge.push.hub import Hub, Refused
 from recstream.bridge.push.log_feed import MAX_BEHIND, LogCursor
 from recstream.bridge.push.protocol import Since, Subscription
 from recstream.log.port import Record, TopicPartition
+from tests.waiting import until
 
 TP = TopicPartition("t", 0)
 
@@ -51,6 +53,9 @@ class Snapshots:
     def published(self, user):
         return self.recs(user)
 
+    def placed(self, user, placement):  # noqa: ARG002
+        return self.offset, Outgoing("recs", b"%d in %s" % (self.offset, placement.encode()))
+
     def pipeline(self):
         return Outgoing("pipeline", b"{}")
 
@@ -59,8 +64,8 @@ def a_hub(offset=5):
     return Hub(Log(), Snapshots(offset), feed=None)
 
 
-def subscribed(hub, connection, ch="recs", since=None):
-    wanted = Subscription(ch=ch, since=since)
+def subscribed(hub, connection, ch="recs", since=None, placement=""):
+    wanted = Subscription(ch=ch, since=since, placement=placement)
     prepared = hub.prepare(wanted, user=connection.user, identity=connection.identity)
     state, start = hub.subscribe(connection, prepared)
     start()
@@ -106,6 +111,34 @@ def test_who_is_up_to_date_in_this_log_gets_no_snapshot():
         state = subscribed(hub, connection, since=since)
 
         assert (state.recovered, connection.sent) == expected
+
+
+def test_a_subscription_without_a_placement_replaces_one_with_it():
+    hub, connection = a_hub(), RecordingConnection()
+    subscribed(hub, connection, placement="cart")
+    subscribed(hub, connection)
+    connection.sent.clear()
+
+    hub.publish_recs([("u", 6, Outgoing("recs", b"6"))])
+    hub.publish_placed([("u", "cart", Outgoing("recs", b"6 in cart"))])
+
+    assert connection.sent == [b"6"]
+    assert hub.placements("u") == set()
+
+
+def test_a_list_of_a_placement_made_while_subscribing_is_sent():
+    async def subscribe():
+        snapshots, connection = Snapshots(5), RecordingConnection()
+        hub = Hub(Log(), snapshots, feed=None)
+        wanted = Subscription(ch="recs", placement="cart")
+        prepared = hub.prepare(wanted, user="u", identity=EVERYBODY)
+        snapshots.offset = 6
+        _, start = hub.subscribe(connection, prepared)
+        start()
+        await until(lambda: connection.sent)
+        return connection.sent
+
+    assert asyncio.run(subscribe()) == [b"6 in cart"]
 
 
 def test_a_peer_that_left_receives_no_notification():
