@@ -15,6 +15,7 @@ from recstream.log.decode import dead_letter, decode, decode_record, json_value
 from recstream.log.open import open_log
 from recstream.log.partitioner import partition_for
 from recstream.log.port import (
+    MAX_OFFSET_DIGITS,
     EventLog,
     NewRecord,
     Position,

@@ -11,7 +11,7 @@ from recstream.core.events import decode_event
 from recstream.core.records import DeadLetter, decode_dead_letter, decode_item
 from recstream.errors import InvalidInput, InvalidJson, NotFound, OffsetOutOfRange
 from recstream.log.decode import decode_record
-from recstream.log.port import NewRecord, ReadableLog, Record
+from recstream.log.port import MAX_OFFSET_DIGITS, NewRecord, ReadableLog, Record
 from recstream.log.topics import CATALOGUE, DEAD_LETTERS, INTERACTIONS
 
 
@@ -30,7 +30,8 @@ def find_letter(event_log: ReadableLog, name: str) -> DeadLetter:
     NotFound
     """
     partition, _, offset = name.partition(":")
-    if not (partition.isdecimal() and offset.isdecimal()):
+    is_short = max(len(partition), len(offset)) <= MAX_OFFSET_DIGITS
+    if not (is_short and partition.isdecimal() and offset.isdecimal()):
         raise InvalidInput(f"a dead letter is named like 0:17, got {name!r}")
     number, at = int(partition), int(offset)
     records: list[Record] = []

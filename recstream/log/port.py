@@ -11,6 +11,9 @@ from typing import NamedTuple, Protocol
 
 from recstream.log.topics import TopicSpec
 
+MAX_OFFSET_DIGITS = 19
+"""Digits of the largest offset, 2⁶³ - 1."""
+
 
 class TopicPartition(NamedTuple):
     """A partition of a topic."""

@@ -8,6 +8,7 @@ import msgspec
 
 from recstream.core.events import timestamp_ms
 from recstream.errors import InvalidInput
+from recstream.log import MAX_OFFSET_DIGITS
 
 
 class Moment(msgspec.Struct, frozen=True):
@@ -31,7 +32,7 @@ def moment(text: str) -> Moment:
     >>> moment("1970-01-01T00:00:01Z")
     Moment(offset=None, timestamp_ms=1000)
     """
-    if text.isdecimal():
+    if text.isdecimal() and len(text) <= MAX_OFFSET_DIGITS:
         return Moment(offset=int(text))
     try:
         parsed_time = msgspec.convert(text, datetime)
@@ -39,6 +40,6 @@ def moment(text: str) -> Moment:
         parsed_time = None
     if parsed_time is None or parsed_time.tzinfo is None:
         raise InvalidInput(
-            f"expected an offset like 1200 or a time with a zone like 2026-11-22T10:42:00Z, got {text!r}"
+            f"expected an offset like 1200 or a time with a zone like 2026-11-22T10:42:00Z, got {text[:40]!r}"
         )
     return Moment(timestamp_ms=timestamp_ms(parsed_time))

@@ -83,3 +83,27 @@ def test_a_users_token_opens_the_users_own_lists_alone(guarded):
     assert guarded.post("/v1/what-if", {"user": "bob"}, token=token).status == 403
     assert guarded.get("/v1/users/bob/causes?a=1&b=2", token=token).status == 403
     assert guarded.get("/v1/lists/r-ann-1").status == 401
+
+
+@pytest.mark.parametrize("digits", [19, 20, 5_000])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/users/{user}/recommendations?as_of={n}",
+        "/v1/users/{user}/recommendations/i1/explanation?as_of={n}",
+        "/v1/users/{user}/history?as_of={n}",
+        "/v1/users/{user}/diff?a={n}&b={n}",
+        "/v1/users/{user}/causes?a={n}&b={n}",
+        "/v1/log/recstream.interactions/records?partition=0&at={n}",
+        "/v1/log/recstream.interactions/records?older=0:{n}",
+        "/v1/popular?min_position={n}&n={n}",
+        "/v1/models/{n}",
+        "/v1/dead-letters/0:{n}",
+    ],
+)
+def test_a_number_with_too_many_digits_is_no_fault_of_the_bridge(past, path, digits):
+    world, _ = past
+
+    answer = world.get(path.format(user=USER, n="9" * digits))
+
+    assert answer.status < 500, answer.body
