@@ -2,11 +2,52 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import sys
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 _UNNAMED = {"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LENGTH"}
+
+CHUNK_WAIT_S = 120.0
+"""Longer than the server lets the rest of a body take."""
+
+
+class LargeBody(io.RawIOBase):
+    """A request's body of which only the start was received; a thread waits for the rest as it reads."""
+
+    def __init__(
+        self,
+        start: bytes,
+        receive: Callable[[], Awaitable[Any]],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._received = start
+        self._receive = receive
+        self._loop = loop
+        self._has_more = True
+
+    def readable(self) -> bool:
+        """Whether it can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read the next bytes; 0 at the end. Raises ConnectionError if the client goes away."""
+        while not self._received and self._has_more:
+            message = asyncio.run_coroutine_threadsafe(self._next(), self._loop).result(
+                CHUNK_WAIT_S
+            )
+            if message["type"] == "http.disconnect":
+                raise ConnectionResetError("the client ended the connection within the body")
+            self._received = message["body"]
+            self._has_more = message.get("more_body", False)
+        n = min(len(buffer), len(self._received))
+        buffer[:n], self._received = self._received[:n], self._received[n:]
+        return n
+
+    async def _next(self) -> Any:
+        return await self._receive()
 
 
 def environ_of(scope: Any) -> dict[str, Any]:

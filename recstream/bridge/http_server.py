@@ -25,7 +25,7 @@ import msgspec
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from recstream.bridge.environ import environ_of
+from recstream.bridge.environ import LargeBody, environ_of
 from recstream.bridge.http import DETACH, MAX_REQUEST_BYTES, PROBLEM_JSON, SingleEvents
 from recstream.process import Background, run_in_loop, watch
 
@@ -134,7 +134,7 @@ class _Answer(NamedTuple):
 
 
 class _WsgiAdapter:
-    """An ASGI application that reads whole requests and runs a WSGI application on them in threads."""
+    """An ASGI application that reads requests and runs a WSGI application on them in threads."""
 
     def __init__(self, app: WsgiApp, single_events: SingleEvents) -> None:
         self._app = app
@@ -166,7 +166,7 @@ class _WsgiAdapter:
             return
         body = bytearray()
         has_more = True
-        # The app refuses a larger body by its length; uvicorn discards the rest.
+        # The app refuses a larger body, whose rest uvicorn discards, or reads it while it comes.
         while (
             has_more and max(len(body), int(environ.get("CONTENT_LENGTH", 0))) <= MAX_REQUEST_BYTES
         ):
@@ -175,7 +175,10 @@ class _WsgiAdapter:
                 return
             has_more = message.get("more_body", False)
             body += message["body"]
-        if body:
+        if has_more:
+            loop = asyncio.get_running_loop()
+            environ["wsgi.input"] = LargeBody(bytes(body), receive, loop)
+        elif body:
             environ["wsgi.input"] = io.BytesIO(body)
             environ.setdefault("CONTENT_LENGTH", str(len(body)))
         environ[DETACH] = protocol.detach
