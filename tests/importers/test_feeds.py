@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from recstream.importers.files.formats import is_feed
 from recstream.log import CATALOGUE, open_log, read_records
 
 FEEDS = {
@@ -29,6 +30,13 @@ FEEDS = {
 
 FEEDS["utf-16"] = "\ufeff" + FEEDS["rss"].replace("?>", ' encoding="utf-16"?>')
 FEEDS["with a doctype"] = FEEDS["rss"].replace("<rss ", '<!DOCTYPE rss [<!ENTITY a "b">]>\n<rss ')
+
+
+def test_a_file_of_comments_is_told_from_a_feed_at_once() -> None:
+    comments = b"<!---->" * 2_000
+
+    assert is_feed(comments + b"<!-- a > b --> <rss>")
+    assert not is_feed(comments + b"<html>")
 
 
 @pytest.mark.parametrize("kind", FEEDS)

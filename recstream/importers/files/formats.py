@@ -33,10 +33,10 @@ _BINARY = (
     (b"\xff\xd8\xff", "an image", "name a file of rows"),
 )
 _FEED = re.compile(
-    rb"^(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--[\s\S]*?-->\s*)*"
+    rb"^(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--[\s\S]*?-->\s*)*+"
     rb"(?:<!DOCTYPE[^>\[]*(?:\[[^\]]*\]\s*)?>\s*)?<(?:rss|feed)\b"
 )
-"""Start of a product feed."""
+"""Start of a product feed. The comments are matched possessively: trying other ends of them takes for ever."""
 _MARKUP = re.compile(rb"^(?:\xef\xbb\xbf)?\s*<(?:\?xml|!doctype|html)\b", re.IGNORECASE)
 _MIN_SHARE = 16
 """One zero byte or control character in so many means that a file is binary or UTF-16."""
