@@ -169,7 +169,8 @@ class Bridge:
         )
         traffic = TrafficSwitch(event_log, seed=settings.seed, now=now, new_id=_new_id)
         history = PipelineHistory(event_log, readiness.pipeline, now_ms=now_ms)
-        hub = Hub(event_log, CurrentState(recommender, readiness), feed)
+        topics = [each.name for each in topic_specs(settings.partitions, settings.app_id)]
+        hub = Hub(event_log, CurrentState(recommender, readiness), feed, topics)
         follower = Follower(
             event_log,
             views,

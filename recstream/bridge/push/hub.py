@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -17,7 +17,7 @@ from recstream.bridge.push.connection import Connection, Outgoing
 from recstream.bridge.push.log_feed import LogFeed
 from recstream.bridge.push.protocol import Channel, ErrorCode, Subscription, SubscriptionState
 from recstream.errors import NotFound
-from recstream.log import EventLog, TopicPartition, partition_for
+from recstream.log import EventLog, TopicPartition, full_name, partition_for
 from recstream.process import watch
 
 STATUS_EVERY_S = 0.1
@@ -77,10 +77,19 @@ class Hub:
     snapshots : FirstMessages
     feed : LogFeed
         Serves the `log` channel.
+    topics : collection of str
+        The topics of that channel: a cluster may have topics of other systems.
     """
 
-    def __init__(self, event_log: EventLog, snapshots: FirstMessages, feed: LogFeed) -> None:
+    def __init__(
+        self,
+        event_log: EventLog,
+        snapshots: FirstMessages,
+        feed: LogFeed,
+        topics: Collection[str],
+    ) -> None:
         self._log = event_log
+        self._topics = topics
         self._snapshots = snapshots
         self._feed = feed
         self._by_user: dict[str, set[Connection]] = defaultdict(set)
@@ -145,16 +154,17 @@ class Hub:
         if user is None and wanted.partition is None:
             raise Refused("invalid-message", "the log channel needs a partition or a user")
         try:
-            partitions = self._log.partitions(wanted.topic)
+            topic = full_name(wanted.topic, self._topics)
+            partitions = self._log.partitions(topic)
         except NotFound as error:
             raise Refused("not-found", str(error)) from error
         partition = wanted.partition
         if partition is None:
             partition = partition_for((user or "").encode(), partitions)
         if partition >= partitions:
-            message = f"topic {wanted.topic} has partitions 0 to {partitions - 1}, got {partition}"
+            message = f"topic {topic} has partitions 0 to {partitions - 1}, got {partition}"
             raise Refused("not-found", message)
-        tp = TopicPartition(wanted.topic, partition)
+        tp = TopicPartition(topic, partition)
         bounds = self._log.earliest(*tp), self._log.high_watermark(*tp)
         only_user = None if everything else user
         return PreparedSubscription(wanted, tp=tp, bounds=bounds, only_user=only_user)

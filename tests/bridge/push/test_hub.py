@@ -61,7 +61,7 @@ class Snapshots:
 
 
 def a_hub(offset=5):
-    return Hub(Log(), Snapshots(offset), feed=None)
+    return Hub(Log(), Snapshots(offset), feed=None, topics=())
 
 
 def subscribed(hub, connection, ch="recs", since=None, placement=""):
@@ -129,7 +129,7 @@ def test_a_subscription_without_a_placement_replaces_one_with_it():
 def test_a_list_of_a_placement_made_while_subscribing_is_sent():
     async def subscribe():
         snapshots, connection = Snapshots(5), RecordingConnection()
-        hub = Hub(Log(), snapshots, feed=None)
+        hub = Hub(Log(), snapshots, feed=None, topics=())
         wanted = Subscription(ch="recs", placement="cart")
         prepared = hub.prepare(wanted, user="u", identity=EVERYBODY)
         snapshots.offset = 6

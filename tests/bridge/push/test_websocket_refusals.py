@@ -11,6 +11,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
 from websockets.sync.client import connect
 
+from recstream.log import TopicSpec
 from tests.bridge.bridge_world import closed, items_of, running
 from tests.waiting import wait_until
 
@@ -187,6 +188,15 @@ def test_a_users_token_may_follow_only_that_users_records(guarded):
         assert client.receive("error")["code"] == "forbidden"
         client.send(type="sub", ch="log")
         assert client.receive("welcome")["subs"][0]["ch"] == "log"
+
+
+def test_the_log_channel_has_no_topics_of_other_systems(guarded):
+    guarded.log.create_topics([TopicSpec("orders", 1)])
+    token, _ = guarded.bridge.deps.auth.issue("ann")
+
+    with guarded.socket() as client:
+        client.hello(None, {"ch": "log", "topic": "orders"}, token=token)
+        assert client.receive("error")["code"] == "not-found"
 
 
 def test_a_token_that_runs_out_ends_the_connection_unless_refreshed(tmp_path):
