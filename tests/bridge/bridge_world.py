@@ -46,6 +46,8 @@ from recstream.settings import Settings
 from tests.waiting import wait_until
 
 DEADLINE_S = 60.0
+KERNELS_S = 240.0
+"""In a fresh clone a process of low priority compiles the kernels first."""
 SECRET = "correct horse battery staple, twice over"  # noqa: S105 - of tests
 NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 CHANGELOG = histories_changelog(Settings().app_id)
@@ -226,7 +228,7 @@ class World:
     def serve_generation(self, generation: Generation) -> None:
         self.announce(generation)
         serving = self.bridge.deps.recommender
-        wait_until(lambda: serving.current == (generation.number, 0), "adoption")
+        wait_until(lambda: serving.current == (generation.number, 0), "adoption", KERNELS_S)
 
     def put_items(self, **categories: str) -> None:
         for name, category in categories.items():
