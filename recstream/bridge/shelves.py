@@ -40,9 +40,10 @@ from recstream.errors import NotFound
 Kind = Literal["trending", "newest", "popular", "bought-together", "again"]
 _MAX_CANDIDATES = 1_000
 SCORE_DIGITS = 6
-CACHED_NEIGHBOURS = 4096
-SimilarKey = tuple[int, int, str, int, int, bytes]
-"""Generation, catalogue offset, item, n, offset, digest of the steering document and placement."""
+MAX_CACHED = 200_000
+"""Similar items that are cached, of all items together."""
+SimilarKey = tuple[int, int, str, int, bytes]
+"""Generation, catalogue offset, item, n, digest of the steering document and placement."""
 
 
 class Shelves(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -123,6 +124,7 @@ class ShelfMaker:
         self._recommender = recommender
         self._similar: dict[SimilarKey, tuple[Neighbour, ...]] = {}
         self._similar_of = (-1, -1)
+        self._n_cached = 0
         self._searching = threading.Lock()
 
     def similar(self, item: str, request: ListRequest) -> tuple[Neighbour, ...] | None:
@@ -142,11 +144,12 @@ class ShelfMaker:
         if generation is None:
             return None
         _, steering = self._sources.steering.document()
-        # What depends on the time is not cached.
+        # What depends on the time is not cached, nor are later pages.
         has_times = len(generation.columns.boundaries) > 0
         if (
             request.rules
             or request.cursor
+            or request.offset
             or has_times
             or (steering and steering.everybody(request.placement).uses_now)
         ):
@@ -165,12 +168,15 @@ class ShelfMaker:
                 return None
             key = _key(generation, item, request, steering)
             if key not in self._similar:
-                if key[:2] != self._similar_of or len(self._similar) >= CACHED_NEIGHBOURS:
-                    self._similar.clear()
-                    self._similar_of = key[:2]
-                self._similar[key] = similar_requested(
+                made = similar_requested(
                     generation, item, request, steering, self._sources.now_ms()
                 )
+                size = len(made) + 1  # an entry without items takes space, too
+                if key[:2] != self._similar_of or self._n_cached + size > MAX_CACHED:
+                    self._similar.clear()
+                    self._similar_of, self._n_cached = key[:2], 0
+                self._similar[key] = made
+                self._n_cached += size
             return self._similar[key]
 
     def warnings(self, request: ListRequest) -> tuple[str, ...]:
@@ -357,6 +363,5 @@ def _key(
         generation.catalogue_offset,
         item,
         request.n,
-        request.offset,
         rules + request.placement.encode(),
     )

@@ -6,7 +6,9 @@ from datetime import timedelta
 
 import pytest
 
+from recstream.bridge import shelves
 from recstream.core.records import Item
+from recstream.core.steering import ListRequest
 from tests.bridge.bridge_world import NOW, checker_board, event, running
 from tests.waiting import wait_until
 
@@ -117,3 +119,27 @@ def test_a_shelf_that_does_not_exist_is_a_problem(shop, path, status):
 
 def test_without_a_generation_there_are_no_shelves(world):
     assert world.get("/v1/shelves/newest").status == 404
+
+
+def test_the_cache_of_similar_items_holds_few_items_and_no_later_pages(tmp_path, monkeypatch):
+    searches = []
+    search = shelves.similar_requested
+
+    def count_and_search(*args):
+        searches.append(args[1])
+        return search(*args)
+
+    monkeypatch.setattr(shelves, "similar_requested", count_and_search)
+    monkeypatch.setattr(shelves, "MAX_CACHED", 10)
+    with running(tmp_path) as world:
+        world.serve_generation(checker_board())
+        maker = world.bridge.deps.shelves
+
+        # Four items each, and one for the entry: two entries fit, a third one empties the cache.
+        for item in ("i0", "i2", "i0", "i4", "i0"):
+            assert len(maker.similar(item, ListRequest(n=4))) == 4
+        for _ in range(2):
+            maker.similar("i0", ListRequest(n=1, offset=2))
+        maker.similar("i0", ListRequest(n=4))
+
+    assert searches == ["i0", "i2", "i4", "i0", "i0", "i0"]
