@@ -10,7 +10,7 @@ from recstream.control import read_timeline
 from recstream.core.events import Event, EventWeights
 from recstream.core.records import GenerationAnnounced, Recommendations
 from recstream.core.steering import Steering, describe_steering
-from recstream.errors import NotFound
+from recstream.errors import NotFound, OffsetOutOfRange
 from recstream.time_travel import ListPosition, TimeTravel
 
 MAX_LATER_OFFSETS = 100_000
@@ -84,23 +84,40 @@ class ListOrigin(msgspec.Struct, frozen=True, kw_only=True):
     uses: tuple[OriginEvent, ...]
 
 
-def find_origin(travel: TimeTravel, rec_id: str) -> ListOrigin:
+def find_origin(travel: TimeTravel, rec_id: str, reader: str | None = None) -> ListOrigin:
     """Return the origin of a published list.
+
+    Parameters
+    ----------
+    travel : TimeTravel
+    rec_id : str
+    reader : str, optional
+        User who asks: lists of others don't exist for them. None: a service.
 
     Raises
     ------
     NotFound
         No list of this id was published: lists that are made on request are not in the log.
+    OffsetOutOfRange
+        It was published, and is pruned.
     """
     log, snapshots, generations = travel.log, travel.snapshots, travel.generations
+    unknown = NotFound(
+        f"no list {rec_id!r} was published; lists that are made on request are not in the log"
+    )
     place = snapshots.find_list(rec_id)
     if place is None:
-        raise NotFound(
-            f"no list {rec_id!r} was published; lists that are made on request are not in the log"
-        )
+        raise unknown
     partition, position = place
-    published = travel.published(partition, position)
-    body, as_of = published.body, position.as_of
+    try:
+        body = travel.published(partition, position).body
+    except (NotFound, OffsetOutOfRange):  # whose list it was is not known any more
+        if reader is None:
+            raise
+        raise unknown from None
+    if reader not in {None, body.user}:
+        raise unknown
+    as_of = position.as_of
     is_identical, why_not = None, ""
     try:
         basis = travel.basis_of(body.user, position)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
+from recstream.core.records import AsOf
+from recstream.log import INTERACTIONS, RECOMMENDATIONS, partition_for
 from tests.bridge.bridge_world import a_list, event
 from tests.bridge.conftest import USER
 
@@ -83,6 +86,28 @@ def test_a_users_token_opens_the_users_own_lists_alone(guarded):
     assert guarded.post("/v1/what-if", {"user": "bob"}, token=token).status == 403
     assert guarded.get("/v1/users/bob/causes?a=1&b=2", token=token).status == 403
     assert guarded.get("/v1/lists/r-ann-1").status == 401
+
+
+def test_a_pruned_list_of_somebody_else_is_as_unknown_as_none(guarded):
+    partition = partition_for(b"eve", 2)
+    as_of = AsOf(partition=partition, offset=guarded.log.high_watermark(INTERACTIONS, partition))
+    guarded.fold(event("eve", "b"), publish=replace(a_list("eve", "a"), as_of=as_of))
+    guarded.wait_for_views()
+    deps = guarded.bridge.deps
+    service, stranger = deps.auth.issue(None)[0], deps.auth.issue("ann")[0]
+    known = guarded.get("/v1/lists/r-eve-1", token=service)
+    guarded.log.delete_before(
+        RECOMMENDATIONS, partition, guarded.log.high_watermark(RECOMMENDATIONS, partition)
+    )
+
+    answers = [
+        guarded.get(f"/v1/lists/{rec_id}", token=stranger) for rec_id in ("r-eve-1", "r-nothing")
+    ]
+
+    assert (known.status, guarded.get("/v1/lists/r-eve-1", token=service).status) == (200, 410)
+    assert [answer.status for answer in answers] == [404, 404]
+    details = [answer.json["detail"].replace("r-eve-1", "r-nothing") for answer in answers]
+    assert details[0] == details[1]
 
 
 @pytest.mark.parametrize("digits", [19, 20, 5_000])
