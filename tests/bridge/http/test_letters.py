@@ -40,6 +40,14 @@ def test_letters_are_counted_by_reason_and_listed_newest_first(faulty):
     assert rest["older"] == ""
 
 
+def test_a_place_in_partitions_that_do_not_exist_is_ignored(faulty):
+    plain = faulty.get("/v1/dead-letters")
+
+    answer = faulty.get("/v1/dead-letters?older=99:5")
+
+    assert (answer.status, answer.json) == (200, plain.json)
+
+
 def test_letters_of_one_reason_are_listed(faulty):
     answer = faulty.get("/v1/dead-letters?reason=malformed-json").json
 

@@ -125,7 +125,8 @@ class LetterRoutes:
             letter = read_letter(record)
             return letter is not None and query.reason in {"", letter.reason}
 
-        start |= decode_places(query.older) if query.older else {}
+        older = decode_places(query.older) if query.older else {}
+        start = {partition: older.get(partition, offset) for partition, offset in start.items()}
         found = search.search(DEAD_LETTERS, start, admits, limit=query.limit, backwards=True)
         return LettersAnswer(
             reasons=dict(reasons.most_common()),
