@@ -19,6 +19,7 @@ import msgspec
 
 from recstream.core.records import TrainerStatus, WorkerStatus, decode_pipeline
 from recstream.errors import NotFound, OutOfSpace, RecstreamError, StartupError
+from recstream.process import system_clock_ms
 from recstream.settings import Settings, unknown_variables
 
 log = logging.getLogger(__name__)
@@ -155,13 +156,15 @@ def examine(settings: Settings) -> Iterator[Finding]:
         ("event log", _event_log),
         ("roles", _roles),
         ("catalogue", _catalogue),
+        ("models", lambda settings: _store("models", settings.models_url)),
+        ("checkpoints", lambda settings: _store("checkpoints", settings.checkpoints_url)),
         ("port", _port),
         ("access", _access),
     )
     for name, check in checks:
         try:
             yield check(settings)
-        except (RecstreamError, OSError) as error:
+        except (RecstreamError, OSError, ImportError) as error:
             yield Finding(name, "failed", str(error))
 
 
@@ -176,8 +179,13 @@ def _packages(settings: Settings) -> Iterator[Finding]:
     needed = ["faust-streaming", "numba", "rocksdict"]
     if settings.broker_url.startswith("kafka:"):
         needed += ["aiokafka", "confluent-kafka"]
-    if "mongodb" in settings.catalogue_url + settings.models_url:
+    stores = [settings.models_url, settings.checkpoints_url]
+    if any(url.startswith("mongodb") for url in (settings.catalogue_url, *stores)):
         needed.append("pymongo")
+    if any(not url.startswith(("file:", "mongodb")) for url in stores):
+        needed.append("fsspec")
+    if settings.spark_master:
+        needed.append("pyspark")
     for package in needed:
         try:
             yield Finding(package, "ok", version(package))
@@ -279,7 +287,7 @@ def _runs_here(process: str) -> bool:
         return False
     try:
         os.kill(int(pid), 0)
-    except (OSError, OverflowError):
+    except (OSError, OverflowError, ValueError):
         return False
     return True
 
@@ -296,6 +304,17 @@ def _catalogue(settings: Settings) -> Finding:
         catalogue.close()
 
 
+def _store(name: str, url: str) -> Finding:
+    from recstream.models import open_store  # noqa: PLC0415 - an extra that may be missing
+
+    store = open_store(url, name)
+    try:
+        return Finding(name, "ok", f"{len(store.list()):,} files")
+    finally:
+        if close := getattr(store, "close", None):
+            close()
+
+
 def _port(settings: Settings) -> Finding:
     try:
         check_port(settings.host, settings.port)
@@ -305,11 +324,7 @@ def _port(settings: Settings) -> Finding:
 
 
 def _access(settings: Settings) -> Finding:
-    if settings.is_loopback or settings.secret:
-        return Finding("access", "ok", "tokens" if settings.secret else "this machine only")
-    return Finding(
-        "access",
-        "failed",
-        f"the bridge would listen on {settings.host} without a secret",
-        "set RECSTREAM_SECRET or RECSTREAM_SECRET_FILE",
-    )
+    from recstream.bridge.auth import Authenticator  # noqa: PLC0415 - slow to import
+
+    authenticator = Authenticator.from_settings(settings, now=lambda: system_clock_ms() / 1000)
+    return Finding("access", "ok", "this machine only" if authenticator.is_open else "tokens")

@@ -98,6 +98,52 @@ def test_without_heartbeats_no_role_runs(tmp_path: Path) -> None:
     assert (found.state, found.detail) == ("ok", "none runs; `recstream up` starts them")
 
 
+def findings(settings: Settings) -> dict[str, doctor.Finding]:
+    return {each.check: each for each in examine(settings)}
+
+
+@pytest.mark.parametrize(
+    ("settings", "state", "detail"),
+    [
+        ({}, "ok", "this machine only"),
+        ({"secret": "s" * 32}, "ok", "tokens"),
+        ({"secret": "s" * 31}, "failed", "at least 32 characters"),
+        ({"host": "192.0.2.1"}, "failed", "RECSTREAM_SECRET"),
+    ],
+)
+def test_access_is_what_the_bridge_accepts(
+    tmp_path: Path, settings: dict[str, str], state: str, detail: str
+) -> None:
+    found = findings(Settings(data_dir=str(tmp_path), **settings))["access"]  # type: ignore[arg-type]
+
+    assert found.state == state
+    assert detail in found.detail
+
+
+def test_stores_are_opened_and_the_packages_they_need_are_checked(tmp_path: Path) -> None:
+    plain = findings(Settings(data_dir=str(tmp_path)))
+    (tmp_path / "file").touch()
+    other = findings(
+        Settings(
+            data_dir=str(tmp_path),
+            models="nothing://bucket/models",
+            checkpoints=f"file://{tmp_path}/file",
+            spark_master="local[2]",
+        )
+    )
+
+    assert [plain[name][1:3] for name in ("models", "checkpoints")] == [("ok", "0 files")] * 2
+    assert not {"fsspec", "pyspark"} & plain.keys()
+    assert {"fsspec", "pyspark"} <= other.keys()
+    assert [other[name].state for name in ("models", "checkpoints")] == ["failed", "failed"]
+
+
+def test_checkpoints_have_needs_of_their_own(tmp_path: Path) -> None:
+    settings = Settings(data_dir=str(tmp_path), checkpoints="mongodb://127.0.0.1:1/x")
+
+    assert "pymongo" in {each.check for each in doctor._packages(settings)}
+
+
 def test_a_variable_that_is_no_setting_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
