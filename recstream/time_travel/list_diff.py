@@ -63,8 +63,17 @@ def diff_lists(travel: TimeTravel, user: str, a: Moment, b: Moment) -> ListDiff:
 
     Each published list in between is a step. It holds the user's events since the previous list,
     and whether the model or the steering changed: nothing else can change a list.
+
+    Raises
+    ------
+    InvalidInput
+        ``a`` is after ``b``.
     """
     first, last = travel.list_position(user, a), travel.list_position(user, b)
+    if first is not None and (last is None or last.offset < first.offset):
+        raise InvalidInput(
+            "a must not be after b: the list at a is newer than the one at b; swap them"
+        )
     before = None if first is None else travel.published(travel.partition(user), first).body
     after = None if last is None else travel.published(travel.partition(user), last).body
     steps = [] if last is None else _steps(travel, user, first, last)

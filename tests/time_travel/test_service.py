@@ -104,6 +104,16 @@ def test_the_steps_of_a_diff_lead_from_one_list_to_the_other(
     assert names == [item.item for item in diff.after.items]
 
 
+def test_a_diff_of_moments_in_the_wrong_order_is_refused(
+    eventful: World, travel: TimeTravel
+) -> None:
+    first = published(eventful)[0][1].as_of
+    assert first is not None
+
+    with pytest.raises(InvalidInput, match="a must not be after b"):
+        diff_lists(travel, USER, Moment(), Moment(offset=first.offset))
+
+
 def test_every_event_between_two_lists_belongs_to_one_step(
     eventful: World, travel: TimeTravel
 ) -> None:

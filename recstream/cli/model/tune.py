@@ -14,7 +14,7 @@ from scipy import sparse
 from recstream.cli.open import open_existing
 from recstream.cli.options import is_terminal, json_option, settings_options
 from recstream.control import read_timeline
-from recstream.core.evaluation import SearchProgress
+from recstream.core.evaluation import SearchProgress, tune_weights
 from recstream.core.evaluation import tune as search
 from recstream.core.history import History, history_rows
 from recstream.core.numeric.arrays import csr_of
@@ -22,6 +22,7 @@ from recstream.errors import InvalidInput
 from recstream.log import INTERACTIONS, EventLog
 from recstream.settings import Settings
 from recstream.time_travel import PartitionFold
+from recstream.trainer.training import hyperparameters
 
 
 @click.command()
@@ -38,8 +39,8 @@ def tune(settings: Settings, candidates: int, k: int, as_json: bool) -> None:
     """Choose hyper-parameters by how well held-out events are ranked, and print them as TOML.
 
     The newest fifth of each user's items is held out. Successive halving: many candidates are
-    trained on a part of the data, the better ones again on more. n_factors and iterations come from
-    the settings.
+    trained on a part of the data, the better ones again on more. Then the weights of behaviour and
+    popularity are tried for the best one. n_factors and iterations come from the settings.
 
     \b
     Examples:
@@ -66,6 +67,16 @@ def tune(settings: Settings, candidates: int, k: int, as_json: bool) -> None:
         progress=_show_progress if is_terminal() and not as_json else None,
     )
     chosen = result.als_arguments(matrix)
+    used = hyperparameters(settings)
+    chosen |= tune_weights(
+        matrix,
+        at,
+        chosen,
+        {name: float(used[name]) for name in ("behaviour_weight", "popularity_weight")},
+        k=k,
+        seed=settings.seed,
+        threads=settings.threads or None,
+    )
     answer = {
         "n_factors": chosen.pop("n_factors"),
         "iterations": chosen.pop("iterations"),
