@@ -113,8 +113,11 @@ class IdTable(Sequence[str]):
         return cls(ids)
 
     _shared: tuple[UInt8s, Int64s] = (np.empty(0, np.uint8), np.empty(0, np.int64))
-    _views: tuple[memoryview, memoryview] | None = None
-    """The block and the ends for `names`: slices of a memoryview take a third of an array's time."""
+    _version = 0
+    """Number of changes."""
+    _views: tuple[int, memoryview, memoryview] = (-1, memoryview(b""), memoryview(b""))
+    """For `names`, the block and the ends of a version: slices of a memoryview take a third of an
+    array's time."""
 
     @property
     def _slots(self) -> UInt32s:
@@ -188,10 +191,13 @@ class IdTable(Sequence[str]):
     __hash__ = None  # type: ignore[assignment]
 
     def names(self, rows: Iterable[int]) -> list[str]:
-        """Return the ids of rows."""
-        if self._views is None:
-            self._views = self.block.data, self.ends.data
-        block, ends = self._views
+        """Return the ids of rows. Safe while another thread adds ids."""
+        version, block, ends = self._views
+        if version != self._version:
+            # The version is read first: what another thread adds meanwhile makes these views old.
+            version = self._version
+            block, ends = self.block.data, self.ends.data
+            self._views = version, block, ends
         return [str(block[ends[row - 1] if row else 0 : ends[row]], "utf-8") for row in rows]
 
     def rows_of(self, ids: Sequence[str]) -> Int32s:
@@ -226,7 +232,7 @@ class IdTable(Sequence[str]):
         n = add_rows(self._block.rows, self._ends.rows, n_before, slots, block, ends, out)
         self._ends.truncate(n)
         self._block.truncate(int(self._ends.rows[-1]) if n else 0)
-        self._views = None
+        self._version += 1
         return out
 
     def erase(self, row: int) -> None:
@@ -241,7 +247,7 @@ class IdTable(Sequence[str]):
         self._block, self._ends = GrowableArray(block), GrowableArray(ends)
         self._index = self._slots.copy()
         self._is_shared = False
-        self._views = None
+        self._version += 1
 
 
 class IdRows(Mapping[str, int]):

@@ -225,7 +225,7 @@ class KafkaLog:
         try:
             records = reader.read(max_records, REQUEST_TIMEOUT_S)
         except OffsetOutOfRange:  # deleted since
-            del self._seen[tp]
+            self._seen.pop(tp, None)  # another reader may have noticed it first
             reader.close()
             raise
         except BaseException:

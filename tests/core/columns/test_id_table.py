@@ -112,3 +112,28 @@ def test_a_row_that_is_newer_than_the_ends_that_a_thread_read_is_passed_over():
     old = IdTable.from_arrays(**arrays)
 
     assert old.rows_of(["a", "b", "c", "d"]).tolist() == [0, 1, -1, -1]
+
+
+class SharedTable(IdTable):
+    """A table to which another thread adds an id right after an attribute was read."""
+
+    moment = ""
+
+    def __getattribute__(self, name):
+        value = super().__getattribute__(name)
+        if name == super().__getattribute__("moment"):
+            self.moment = ""
+            self.add(["b"])
+        return value
+
+
+@pytest.mark.parametrize(("moment", "is_read_before"), [("_views", True), ("ends", False)])
+def test_ids_of_rows_are_read_while_another_thread_adds_ids(moment, is_read_before):
+    table = SharedTable(["a"])
+    if is_read_before:
+        table.names([0])
+
+    table.moment = moment
+
+    assert table.names([0]) == ["a"]
+    assert table.names([1]) == ["b"]
