@@ -12,10 +12,12 @@ every document for a query, because it has no indexes.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import bson
 import msgspec
 import pymongo
 from pymongo import DeleteOne, InsertOne, MongoClient, ReplaceOne
@@ -35,6 +37,8 @@ from recstream.catalogue.text import TIERS, TierQuery, search_page, terms
 from recstream.core.records import Item
 from recstream.errors import CatalogueUnavailable, InvalidInput, InvalidSetting
 
+log = logging.getLogger(__name__)
+
 Document = dict[str, Any]
 Write = InsertOne[Document] | ReplaceOne[Document] | DeleteOne
 
@@ -46,11 +50,15 @@ _DEFAULTS: dict[str, Any] = {
 _VIEW = "catalogue"
 _DUPLICATE = 11_000
 _REFUSED = {13, 18}
+_BAD_DOCUMENT = {2, 121, 10334, 17280}
+"""A value, a document's form or size, or the size of an index key: the same again next time."""
 _AT_ONCE = 1000
 _PLAIN_FIELDS = ("title", "category", "brand", "price", "description", "image")
 _encode_item, _decode_item = msgspec.json.Encoder().encode, msgspec.json.Decoder(Item).decode
 _INDEXES = (("sort",), ("category", "sort"), ("title_words", "sort"), ("words", "sort"))
-_MAX_TEXT = 8 << 20
+_SHORT_TEXT = 64 << 10
+"""Characters of a document that is surely small enough."""
+_MAX_BYTES = (16 << 20) - 1024
 _LIVE: Document = {"sort": {"$gt": ""}}
 
 
@@ -178,7 +186,7 @@ class MongoCatalogue:
                         raise
 
     def _write(self, changes: Mapping[str, Item | None], position: ViewPosition | None) -> None:
-        """Write changes; a newer document is never replaced."""
+        """Write changes; a newer document is never replaced, and one that can't be stored is skipped."""
         at = -1 if position is None else position.offset
         held = {each["_id"]: each["at"] for each in self._by_id(list(changes), {"at": 1})}
         added: list[Write] = []
@@ -186,7 +194,11 @@ class MongoCatalogue:
         for name, item in changes.items():
             if position is not None and held.get(name, at - 1) >= at:
                 continue
-            document = _document(name, item, at)
+            try:
+                document = _document(name, item, at)
+            except InvalidInput as error:
+                log.warning("catalogue item skipped reason=%s", error)
+                continue
             if position is None and item is None:
                 replaced.append(DeleteOne({"_id": name}))
             elif name not in held:
@@ -194,24 +206,25 @@ class MongoCatalogue:
             else:
                 older = {} if position is None else {"at": {"$lt": at}}
                 replaced.append(ReplaceOne({"_id": name} | older, document))
-        if replaced:
-            self._items.bulk_write(replaced, ordered=False)
-        failed = self._insert(added)
-        if failed:
+        self._write_all(replaced)
+        if failed := self._write_all(added):
             # Another follower inserted these first: write them again, compared with its documents.
             self._write({name: changes[name] for name in failed}, position)
 
-    def _insert(self, added: list[Write]) -> list[str]:
-        """Insert documents; return the ids of those that existed already."""
-        if not added:
+    def _write_all(self, writes: list[Write]) -> list[str]:
+        """Write documents; return the ids of those to insert that existed already."""
+        if not writes:
             return []
         try:
-            self._items.bulk_write(added, ordered=False)
+            self._items.bulk_write(writes, ordered=False)
         except BulkWriteError as error:
             failed = error.details.get("writeErrors", [])
-            if any(each["code"] != _DUPLICATE for each in failed):
+            if any(each["code"] not in {_DUPLICATE, *_BAD_DOCUMENT} for each in failed):
                 raise
-            return [_failed_id(each) for each in failed]
+            for each in failed:
+                if each["code"] != _DUPLICATE:
+                    log.warning("catalogue item skipped reason=%s", str(each["errmsg"])[:300])
+            return [_failed_id(each) for each in failed if each["code"] == _DUPLICATE]
         return []
 
     def _store_position(self, position: ViewPosition) -> None:
@@ -253,14 +266,7 @@ def _document(name: str, item: Item | None, at: int) -> Document:
     found = terms(item)
     plain = {field: getattr(item, field) for field in _PLAIN_FIELDS}
     attributes = msgspec.json.encode(item.attributes).decode()
-    n_characters = len(attributes) + len(item.title) + len(item.description)
-    if n_characters > _MAX_TEXT:
-        message = (
-            f"item {name[:80]!r} must have at most {_MAX_TEXT} characters in all fields, got "
-            f"{n_characters}"
-        )
-        raise InvalidInput(message)
-    return {
+    document = {
         "_id": name,
         **plain,
         "attributes": attributes,
@@ -270,6 +276,13 @@ def _document(name: str, item: Item | None, at: int) -> Document:
         "words": list(found.words),
         "at": at,
     }
+    n_characters = sum(len(each) for each in document.values() if isinstance(each, str))
+    if n_characters > _SHORT_TEXT and (size := len(bson.encode(document))) > _MAX_BYTES:
+        raise InvalidInput(
+            f"item {name[:80]!r} must have at most {_MAX_BYTES} bytes as a document of MongoDB, got "
+            f"{size}; shorten its description or attributes"
+        )
+    return document
 
 
 def _item(document: Document) -> Item:

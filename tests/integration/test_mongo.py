@@ -21,7 +21,6 @@ from recstream.catalogue.port import ViewPosition
 from recstream.core.records import Item
 from recstream.errors import (
     CatalogueUnavailable,
-    InvalidInput,
     InvalidSetting,
     ModelStoreUnavailable,
 )
@@ -74,12 +73,14 @@ def test_an_address_that_is_none_is_refused(url: str) -> None:
         open_catalogue(url)
 
 
-def test_an_item_too_large_for_a_document_is_refused(mongo_database_url: str) -> None:
+def test_an_item_too_large_for_a_document_is_skipped(mongo_database_url: str) -> None:
     catalogue = open_catalogue(mongo_database_url)
     huge = Item(item="p1", title="Huge", attributes={"x": "x" * 17_000_000})
 
-    with pytest.raises(InvalidInput, match="characters in all fields"):
-        catalogue.apply({"p1": huge})
+    catalogue.apply({"p1": huge, "p2": Item(item="p2")}, ViewPosition("E", 2))
+
+    assert catalogue.get_many(["p1", "p2"]).keys() == {"p2"}
+    assert catalogue.position() == ViewPosition("E", 2)
 
     catalogue.close()
 
