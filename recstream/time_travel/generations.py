@@ -18,6 +18,8 @@ class Generations:
     ----------
     log : ReadableLog
     store : ReadableStore
+    kept : int
+        Generations kept in memory. Two serve comparisons of two moments.
 
     Attributes
     ----------
@@ -25,12 +27,13 @@ class Generations:
         As of the newest `refresh`.
     """
 
-    def __init__(self, log: ReadableLog, store: ReadableStore) -> None:
+    def __init__(self, log: ReadableLog, store: ReadableStore, *, kept: int = 1) -> None:
         self._log = log
         self._store = store
         self._next_offset = 0
         self._offsets: dict[tuple[int, int], int] = {}
-        self._current: Generation | None = None
+        self._n_kept = kept
+        self._kept: list[Generation] = []
         self._ahead: dict[int, Record] = {}
         self.announced: dict[int, GenerationAnnounced] = {}
         self.announced_at: dict[int, int] = {}
@@ -84,21 +87,25 @@ class Generations:
         """
         if number not in self.announced or (delta and (number, delta) not in self._offsets):
             self.refresh()  # announced while a replay runs
-        current = self._current
-        if (
-            current is None
-            or current.number != number
-            or current.delta > delta
-            or current.followed != followed
-            or (followed is not None and current.delta < delta)
-        ):
+        usable = (
+            each
+            for each in self._kept
+            if each.number == number
+            and each.followed == followed
+            and (each.delta <= delta if followed is None else each.delta == delta)
+        )
+        current = max(usable, key=lambda each: each.delta, default=None)
+        if current is None:
+            del self._kept[self._n_kept - 1 :]
             announced = self.announced.get(number)
             if announced is None:
                 raise NotFound(
                     f"generation {number} is not on {MODELS}; the log was pruned or exported "
                     "without it"
                 )
-            current = self._current = fetch(self._store, announced)
+            current = fetch(self._store, announced)
+        others = (each for each in self._kept if each is not current)
+        self._kept = [current, *others][: self._n_kept]
         if followed is None:
             while current.delta < delta:
                 current.apply_delta(self._delta(number, current.delta + 1))

@@ -97,7 +97,7 @@ class TimeTravel:
     def __init__(self, log: ReadableLog, store: ReadableStore, snapshots: Snapshots) -> None:
         self.log = log
         self.snapshots = snapshots
-        self.generations = Generations(log, store)
+        self.generations = Generations(log, store, kept=2)
 
     def list_at(self, user: str, when: Moment) -> AsOfList:
         """Return the list that a user had at a moment, derived from the log.

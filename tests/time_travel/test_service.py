@@ -13,6 +13,7 @@ from recstream.errors import InvalidInput, NotFound
 from recstream.log.port import NewRecord
 from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
 from recstream.time_travel.changes import compare
+from recstream.time_travel.generations import Generations
 from recstream.time_travel.list_diff import diff_lists
 from recstream.time_travel.moment import Moment, moment
 from recstream.time_travel.service import TimeTravel
@@ -194,3 +195,29 @@ def test_two_lists_differ_by_what_entered_left_and_moved() -> None:
 def test_a_moment_that_is_neither_offset_nor_time_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput, match="expected an offset like 1200 or a time with a zone"):
         moment(text)
+
+
+def test_questions_about_two_moments_in_turn_read_each_generation_once(eventful: World) -> None:
+    read: list[str] = []
+
+    class Counting:
+        def get(self, name: str) -> bytes:
+            read.append(name)
+            return eventful.store.get(name)
+
+        def list(self) -> list[str]:
+            return eventful.store.list()
+
+    generations = Generations(eventful.log, Counting(), kept=2)
+    number = max(generations.announced, key=generations.newest_delta)
+    last = generations.newest_delta(number)
+    assert last > 0
+
+    factors = [
+        generations.at(number, delta).model.item_factors.tobytes()
+        for delta in (last, 0, last, 0, last)
+    ]
+
+    assert factors[0] == factors[2] == factors[4]
+    assert factors[1] == factors[3]
+    assert len(read) == 2
