@@ -6,6 +6,7 @@ so that a slow answer delays nobody else's. ::
 
     python scripts/bench/freshness.py                      # 200 events/s for 30 s
     python scripts/bench/freshness.py --rate 400 --json
+    python scripts/bench/freshness.py --rate 500 --items 90000
     python scripts/bench/freshness.py --data-dir DIR       # keeps the imported log for the next run
     python scripts/bench/freshness.py --sweep --seconds 15 --save   # 50 to 800 events/s: table and plot
 
@@ -89,14 +90,22 @@ def wait_for(value: Any, is_good: Any = bool, *, deadline_s: float = READY_S) ->
     raise SystemExit(message)
 
 
-def prepare(directory: Path) -> None:
-    """Import ml-latest-small, unless the folder has a log already."""
+def prepare(directory: Path, n_items: int) -> None:
+    """Import ml-latest-small, and more products without events, unless the folder has a log already."""
     if not (directory / "log.db").exists():
         command = recstream(
             *("import", "movielens", str(data_folder() / "ml-latest-small")),
             *("--data-dir", str(directory)),
         )
         subprocess.run(command, check=True, stdout=sys.stderr)  # noqa: S603 - our own command
+        if n_items:
+            file = directory / "products.csv"
+            rows = (
+                f"n{at},Product {at},Category {at % 97} > Part {at % 11}" for at in range(n_items)
+            )
+            file.write_text("\n".join(("item,title,category", *rows)))
+            command = recstream("import", "products", str(file), "--data-dir", str(directory))
+            subprocess.run(command, check=True, stdout=sys.stderr)  # noqa: S603 - our own command
     (directory / "bridge.json").unlink(missing_ok=True)
 
 
@@ -302,6 +311,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--warm-up", type=float, default=5.0, help="seconds before measuring")
     parser.add_argument("--users", type=int, default=200, help="users, one WebSocket each")
+    parser.add_argument("--items", type=int, default=0, help="further products, without events")
     parser.add_argument("--data-dir", type=Path, help="kept; default: a temporary one")
     parser.add_argument("--sweep", action="store_true", help=f"rates {SWEEP_RATES}")
     parser.add_argument("--json", action="store_true")
@@ -309,7 +319,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         directory = options.data_dir or Path(temporary)
-        prepare(directory)
+        prepare(directory, options.items)
         with roles(directory) as (url, supervisor):
             n_items = wait_until_live(url)
             rates = SWEEP_RATES if options.sweep else (options.rate,)
