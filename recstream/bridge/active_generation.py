@@ -57,7 +57,8 @@ class ActiveGeneration(Background):
         self.on_change: Callable[[], None] = lambda: None
         self.preparing = ""
         self._kernels = Kernels(self._stopping)
-        self._is_damaged = self._is_store_away = False
+        self._is_damaged = False
+        self._unread: int | None = None
         self.then: Sequence[Callable[[], object]] = ()
         self._inbox: queue.SimpleQueue[ModelRecord | None] = queue.SimpleQueue()
 
@@ -74,8 +75,19 @@ class ActiveGeneration(Background):
 
     @property
     def is_healthy(self) -> bool:
-        """Whether the thread runs without errors, and the newest generation could be read."""
-        return super().is_healthy and not self._is_store_away
+        """Whether the thread runs without errors, and serves a generation if the store has one."""
+        return super().is_healthy and (self._unread is None or self.generation is not None)
+
+    @property
+    def note(self) -> str:
+        """Why an older generation is served than the newest one; empty otherwise."""
+        unread, generation = self._unread, self.generation
+        if unread is None or generation is None:
+            return ""
+        return (
+            f"generation {unread} can't be read from the model store, generation "
+            f"{generation.number} is served"
+        )
 
     @property
     def is_compiling(self) -> bool:
@@ -98,7 +110,7 @@ class ActiveGeneration(Background):
         self._end_preparing()
         while True:
             try:
-                model = self._inbox.get(timeout=RETRY_S if self._is_store_away else None)
+                model = self._inbox.get(timeout=RETRY_S if self._unread is not None else None)
             except queue.Empty:
                 self._activate_newest()
                 self.on_change()
@@ -127,13 +139,18 @@ class ActiveGeneration(Background):
 
     def _activate_newest(self) -> None:
         """Activate the newest readable generation that is newer than the active one."""
-        self._is_store_away = False
+        unread = None
         for announced in self._views.models.generations():
             current = self.generation
             if current is not None and announced.generation <= current.number:
-                return
-            if self._activate(announced):
-                return
+                break
+            try:
+                if self._activate(announced):
+                    break
+            except (ModelStoreUnavailable, OSError) as error:
+                unread = unread or announced.generation
+                log.warning("model not read generation=%d reason=%s", announced.generation, error)
+        self._unread = unread
 
     def _activate(self, announced: GenerationAnnounced) -> bool:
         try:
@@ -146,10 +163,6 @@ class ActiveGeneration(Background):
                 self._kernels.wait()
             # The first list loads the kernels: no request should wait for that.
             rank([History("")], generation, 1, self.half_life_of(generation))
-        except (ModelStoreUnavailable, OSError) as error:
-            self._is_store_away = True
-            log.warning("model not read generation=%d reason=%s", announced.generation, error)
-            return False
         except (ArtifactCorrupt, ModelMismatch, NotFound) as error:
             log.error("model refused generation=%d reason=%s", announced.generation, error)  # noqa: TRY400 - the reason is enough
             return False

@@ -51,7 +51,7 @@ class RoleHealth(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     waits_for : tuple of str
         Reasons, empty if it is ready.
     note : str
-        Why it is slower than usual, such as kernels that are being compiled.
+        Why lists are slower or older than usual, such as kernels that are being compiled.
     heartbeat_age_ms : int or None
         Since the newest heartbeat of the role; None if there was none, and for the bridge itself.
     lag : int or None
@@ -139,6 +139,8 @@ class Readiness(Background):
         empty once it can.
     is_compiling : callable
         Returns whether the bridge's kernels are being compiled.
+    note : callable
+        Returns why the bridge's lists are older than they could be; empty if they are not.
     on_change : callable
         Called in the sampling thread when a role's state or the lag has changed.
     """
@@ -160,6 +162,7 @@ class Readiness(Background):
         self.parts: dict[str, Callable[[], bool]] = {}
         self.preparing: Callable[[], str] = lambda: ""
         self.is_compiling: Callable[[], bool] = lambda: False
+        self.note: Callable[[], str] = lambda: ""
         self.on_change: Callable[[], object] = lambda: None
         self._log = event_log
         self._status = status
@@ -285,7 +288,7 @@ class Readiness(Background):
                 )
         if not down and beat.generation < 0:
             degraded.append("worker: no model is active, no lists are made")
-        return _health(down, degraded, beat.age_ms, lag, is_compiling=beat.is_compiling)
+        return _health(down, degraded, beat.age_ms, lag, COMPILING if beat.is_compiling else "")
 
     def _trainer(self) -> RoleHealth:
         beat = self._status.trainer_beat()
@@ -298,21 +301,22 @@ class Readiness(Background):
         if beat.lag > MAX_TRAINER_LAG and not self._trainer_trend.is_shrinking():
             degraded.append(f"trainer: {beat.lag} records wait, and they do not become fewer")
         lag = None if beat.age_ms is None else beat.lag
-        return _health(down, degraded, beat.age_ms, lag, is_compiling=beat.is_compiling)
+        return _health(down, degraded, beat.age_ms, lag, COMPILING if beat.is_compiling else "")
 
     def _bridge(self) -> RoleHealth:
         down = [reason for reason, works in self.parts.items() if not works()]
         silent_s = self._now_s() - self._sampled_s
         if self._lag is None or silent_s > STALLED_S:
-            down.insert(0, "log")
+            down.insert(0, "bridge: the log can't be read")
         try:
             if shutil.disk_usage(self._folder).free < MIN_FREE_BYTES:
-                down.append("disk")
+                down.append(f"bridge: less than {MIN_FREE_BYTES >> 20} MiB are free on its disk")
         except OSError:
-            down.append("disk")
+            down.append("bridge: its disk can't be read")
         preparing = self.preparing()
         degraded = [f"bridge: {preparing}"] if preparing else []
-        return _health(down, degraded, None, None, is_compiling=self.is_compiling())
+        note = COMPILING if self.is_compiling() else self.note()
+        return _health(down, degraded, None, None, note)
 
 
 def _without_heartbeat(role: str, beat: Heartbeat) -> list[str]:
@@ -329,8 +333,7 @@ def _health(
     degraded: Sequence[str],
     age_ms: int | None,
     lag: int | None,
-    *,
-    is_compiling: bool,
+    note: str,
 ) -> RoleHealth:
     state: Literal["ready", "degraded", "down"]
     state = "down" if down else "degraded" if degraded else "ready"
@@ -338,7 +341,7 @@ def _health(
         is_ready=state == "ready",
         state=state,
         waits_for=(*down, *degraded),
-        note=COMPILING if is_compiling else "",
+        note=note,
         heartbeat_age_ms=age_ms,
         lag=lag,
     )

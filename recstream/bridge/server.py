@@ -232,12 +232,13 @@ class Bridge:
         follower.start()
         readiness.is_compiling = lambda: active.is_compiling
         readiness.preparing = lambda: active.preparing
+        readiness.note = lambda: active.note
         readiness.parts = {
-            "views": follower.caught_up.is_set,
+            "bridge: the views catch up with the log": follower.caught_up.is_set,
             "bridge: the log is not followed": lambda: follower.is_healthy,
-            "bridge: no generation is activated": lambda: active.is_healthy,
+            "bridge: new generations are not activated": lambda: active.is_healthy,
             "bridge: the catalogue is not followed": lambda: items.is_healthy,
-            "restart": lambda: not connections.is_draining,
+            "bridge: it restarts": lambda: not connections.is_draining,
         }
         readiness.on_change = lambda: connections.post(deps.hub.status_changed)
         readiness.sample()

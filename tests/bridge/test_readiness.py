@@ -214,14 +214,14 @@ def test_a_log_that_is_away_is_named(place):
 
     roles = place.roles()
 
-    assert roles["bridge"].waits_for == ("log",)
+    assert roles["bridge"].waits_for == ("bridge: the log can't be read",)
     assert roles["worker"].lag is None
 
 
 def test_a_log_that_does_not_answer_is_named(place):
     place.now_s += STALLED_S + 1
 
-    assert place.readiness.roles()["bridge"].waits_for == ("log",)
+    assert place.readiness.roles()["bridge"].waits_for == ("bridge: the log can't be read",)
 
 
 def test_a_part_of_the_bridge_that_ended_is_named(place):

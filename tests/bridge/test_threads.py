@@ -90,14 +90,29 @@ def test_the_newest_generation_is_activated_when_a_store_that_was_away_is_back(
         monkeypatch.setattr(ArtifactPrefetch, "fetch", away)
         world.announce(checker_board(2))
         wait_until(lambda: len(calls) > 2, "attempts")
-        ready = world.get("/health/ready").json
+        away_now = world.get("/health/ready?role=bridge")
         monkeypatch.setattr(ArtifactPrefetch, "fetch", fetch)
         wait_until(lambda: world.bridge.deps.recommender.current == (2, 0), "activation")
-        again = world.get("/health/ready").json
+        again = world.get("/health/ready?role=bridge")
 
-    reason = "bridge: no generation is activated"
-    assert reason in ready["waits_for"]
-    assert reason not in again["waits_for"]
+    note = "generation 2 can't be read from the model store, generation 1 is served"
+    assert (away_now.status, away_now.json["roles"]["bridge"]["note"]) == (200, note)
+    assert (again.status, "note" in again.json["roles"]["bridge"]) == (200, False)
+
+
+def test_a_bridge_without_a_generation_is_not_ready_while_the_store_is_away(tmp_path, monkeypatch):
+    def away(*_):
+        raise ModelStoreUnavailable("away")
+
+    monkeypatch.setattr(ArtifactPrefetch, "fetch", away)
+    with running(tmp_path) as world:
+        world.announce(checker_board(1))
+        ready = wait_until(
+            lambda: (found := world.get("/health/ready?role=bridge")).status == 503 and found,
+            "a bridge that is not ready",
+        )
+
+    assert ready.json["waits_for"] == ["bridge: new generations are not activated"]
 
 
 def test_a_generation_is_read_again_when_a_delta_was_applied_in_part(tmp_path, fail_once):
