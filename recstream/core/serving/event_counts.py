@@ -33,7 +33,10 @@ SHRINKAGE = 3.0
 MAX_BASKET = 50
 MAX_BASKETS = 100_000
 MAX_PARTNERS = 500
+MAX_PAIRS = 5_000_000
 MAX_LAST = 1_000_000
+MAX_ITEMS = 1_000_000
+"""Clients may name items that do not exist: the half with the fewest events is forgotten beyond this."""
 _NOT_COUNTED = {"impression", "dislike", "remove", "profile"}
 
 
@@ -62,6 +65,7 @@ class EventCounts:
         # A table of ids, its length, and the row in it of each counted item.
         self._placed: tuple[weakref.ref[IdTable], int, Int32s] | None = None
         self.n_baskets = 0
+        self._n_pairs = 0
         self.n_bought: dict[str, int] = defaultdict(int)
         self.together: dict[str, dict[str, int]] = defaultdict(dict)
         self._baskets: OrderedDict[bytes, _Basket] = OrderedDict()
@@ -81,6 +85,37 @@ class EventCounts:
         if event.type == "purchase":
             self._put_into_basket(event.user, event.session, event.item, at_ms)
             self._count_repeat(event.user, event.item, at_ms)
+        if len(self._row_of) > MAX_ITEMS:
+            self._forget_items()
+        if self._n_pairs > MAX_PAIRS:
+            self._forget_pairs()
+
+    def _forget_items(self) -> None:
+        """Forget the half of the items with the lowest rates in the past."""
+        rates = np.frombuffer(self._rates).reshape(-1, 3)
+        with np.errstate(divide="ignore"):
+            level = np.log2(rates[:, 1]) + rates[:, 2] / SLOW_MS  # as of one time
+        kept = np.sort(np.argsort(-level, kind="stable")[: len(rates) // 2])
+        names = list(self._row_of)
+        self._row_of = {names[row]: place for place, row in enumerate(kept.tolist())}
+        self._rates, self._placed = array("d", rates[kept].tobytes()), None
+        known = self._row_of.keys()
+        for forgotten in self.n_bought.keys() - known:
+            del self.n_bought[forgotten]
+        self._repeats = {item: each for item, each in self._repeats.items() if item in known}
+        for item in list(self.together):
+            partners = self.together.pop(item)
+            self._n_pairs -= len(partners)
+            if item in known:
+                kept_partners = {each: n for each, n in partners.items() if each in known}
+                self.together[item] = kept_partners
+                self._n_pairs += len(kept_partners)
+
+    def _forget_pairs(self) -> None:
+        """Forget the pairs of the half of the items that are bought least."""
+        by_number = sorted(self.together, key=lambda item: (self.n_bought[item], item))
+        for item in by_number[: (len(by_number) + 1) // 2]:
+            self._n_pairs -= len(self.together.pop(item))
 
     def _count(self, item: str, at_ms: int) -> None:
         row, rates = self._row_of.setdefault(item, len(self._row_of)), self._rates
@@ -134,8 +169,9 @@ class EventCounts:
         if item not in basket.items and len(basket.items) < MAX_BASKET:
             self.n_bought[item] += 1
             for other in basket.items:
-                self._pair(item, other)
-                self._pair(other, item)
+                if other in self.n_bought:  # not forgotten
+                    self._pair(item, other)
+                    self._pair(other, item)
             basket.items[item] = None
         self._baskets[key] = _Basket(basket.items, max(at_ms, basket.at_ms))
         if len(self._baskets) > MAX_BASKETS:
@@ -143,9 +179,11 @@ class EventCounts:
 
     def _pair(self, item: str, other: str) -> None:
         partners = self.together[item]
+        self._n_pairs += other not in partners
         partners[other] = partners.get(other, 0) + 1
         if len(partners) > MAX_PARTNERS:
             del partners[min(partners, key=lambda each: partners[each])]
+            self._n_pairs -= 1
 
     def lifts(self, item: str) -> dict[str, float]:
         """Return how much likelier each item is in a basket with this one: lift, shrunk towards 1.
@@ -155,7 +193,7 @@ class EventCounts:
         found = {}
         n_item = self.n_bought.get(item, 0)
         for other, n_both in self.together.get(item, {}).items():
-            expected = n_item * self.n_bought[other] / max(1, self.n_baskets)
+            expected = n_item * self.n_bought.get(other, 0) / max(1, self.n_baskets)
             lift = (n_both + SHRINKAGE) / (expected + SHRINKAGE)
             if lift > 1.0:
                 found[other] = lift

@@ -8,6 +8,7 @@ import pytest
 
 from recstream.core.columns import IdTable
 from recstream.core.events import Event, from_timestamp_ms
+from recstream.core.serving import event_counts
 from recstream.core.serving.event_counts import (
     DAY_MS,
     FAST_MS,
@@ -112,3 +113,44 @@ def test_trends_follow_new_items_and_another_table_of_ids():
     assert grown.tolist() == counted(*events).trends(IdTable("bc"), NOW).tolist()
     assert longer.tolist() == other[[1, 2, 0]].tolist()
     assert (other > 0.0).all()
+
+
+def test_items_that_clients_invent_do_not_grow_the_counts_without_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(event_counts, "MAX_ITEMS", 10)
+    real = [
+        event("u", item, NOW + at, "purchase", session=f"real-{at}")
+        for at in range(3)
+        for item in ("a", "b")
+    ]
+    invented = [
+        event("v", f"x{at}", NOW + 10 + at, "purchase", session=f"{at // 5}") for at in range(100)
+    ]
+
+    few, many = counted(*real), counted(*real, *invented)
+
+    assert len(many._row_of) <= 10
+    assert many.n_bought.keys() == many._row_of.keys() >= {"a", "b"}
+    assert all(each.keys() <= many._row_of.keys() for each in many.together.values())
+    assert many._n_pairs == sum(map(len, many.together.values()))
+    table = IdTable(["a", "b"])
+    assert many.trends(table, NOW + 200).tolist() == few.trends(table, NOW + 200).tolist()
+    assert many.together["a"] == few.together["a"] == {"b": 3}
+
+
+def test_pairs_of_the_items_bought_least_are_forgotten_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(event_counts, "MAX_PAIRS", 8)
+    often = [
+        event("u", item, NOW + at, "purchase", session=f"often-{at}")
+        for at in range(3)
+        for item in ("a", "b")
+    ]
+    once = [event("v", f"x{at}", NOW + at, "purchase", session=f"{at // 2}") for at in range(40)]
+
+    counts = counted(*often, *once)
+
+    assert counts.lifts("a").keys() == {"b"}
+    assert counts._n_pairs == sum(map(len, counts.together.values())) <= 8
