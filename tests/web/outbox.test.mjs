@@ -208,3 +208,43 @@ test("impressions are no clicks to worry about, and give way while many events w
   assert.equal(statuses.at(-1).queued, 60);
   assert.equal(box.size, 61);
 });
+
+test("events of another user than the token's leave the queue, and newer ones are sent", async () => {
+  const { box, posted, receipts } = outbox((batch) => {
+    if (batch.some(({ user }) => user === "visitor-1")) {
+      const rejected = batch.map(({ id }, index) => ({ index, id, code: "forbidden", detail: "another user" }));
+      return { status: 403, retryAfterS: 0, body: { detail: "another user", rejected } };
+    }
+    return accepted;
+  });
+  await box.add({ ...event("e1"), user: "visitor-1" });
+  await box.add(event("e2"));
+
+  assert.deepEqual(posted, [["e1"], ["e2"]]);
+  assert.equal(receipts[0].receipt.rejected[0].code, "forbidden");
+  assert.equal(box.size, 0);
+});
+
+test("events stay while the bridge refuses the page's origin", async () => {
+  const { box, timers } = outbox(() => ({ status: 403, retryAfterS: 0, body: { code: "origin-not-allowed" } }));
+  await box.add(event("e1"));
+
+  assert.equal(box.size, 1);
+  assert.equal(timers.length, 1);
+});
+
+test("after a refused token events wait for the next flush, without a timer", async () => {
+  let token = "old";
+  const { box, posted, timers } = outbox(() =>
+    token === "old" ? { status: 401, retryAfterS: 0, body: { detail: "expired" } } : accepted,
+  );
+  await box.add(event("e1"));
+  assert.equal(box.size, 1);
+  assert.equal(timers.length, 0);
+
+  token = "new";
+  await box.flush();
+
+  assert.deepEqual(posted, [["e1"], ["e1"]]);
+  assert.equal(box.size, 0);
+});

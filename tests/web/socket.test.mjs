@@ -18,6 +18,7 @@ function world(identity = () => ({ user: "u1" })) {
   /** @type {any[]} */
   const messages = [];
   let serial = 0;
+  let expired = 0;
   const socket = new LiveSocket({
     open: () => {
       const transport = {
@@ -38,6 +39,7 @@ function world(identity = () => ({ user: "u1" })) {
     subs: [{ ch: "recs" }, { ch: "log", user: "u1" }],
     onMessage: (message) => messages.push(message),
     onStatus: (status) => statuses.push(status),
+    onExpired: () => void (expired += 1),
     timers: {
       setTimeout: (run, ms) => {
         serial += 1;
@@ -60,6 +62,9 @@ function world(identity = () => ({ user: "u1" })) {
     },
     get phase() {
       return statuses[statuses.length - 1].phase;
+    },
+    get expired() {
+      return expired;
     },
     get timers() {
       return waiting.length;
@@ -240,6 +245,22 @@ test("being refused fails with the bridge's words, until somebody asks again", (
   w.socket.retryNow();
 
   assert.equal(w.opened.length, 2);
+});
+
+test("an expired token is announced, and a newer one connects again", () => {
+  const w = world(() => ({ token: "t" }));
+  w.socket.start();
+  w.goLive();
+  w.last.onclose({ code: 1012 });
+  assert.equal(w.expired, 0);
+  w.pass(60_000);
+  w.goLive();
+  w.last.onclose({ code: 4001 });
+  assert.equal(w.expired, 1);
+
+  w.socket.refresh();
+
+  assert.equal(w.opened.length, 3);
 });
 
 test("a message that the bridge does not understand is not sent again for ever", () => {

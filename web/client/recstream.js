@@ -12,7 +12,7 @@
  */
 
 import { Impressions, watchImpressions } from "../connection/impressions.js";
-import { Outbox } from "../connection/outbox.js";
+import { MOST_KEPT_ALIVE_BYTES, Outbox } from "../connection/outbox.js";
 import { LiveSocket } from "../connection/socket.js";
 
 /**
@@ -48,6 +48,10 @@ const watchers = new Set();
 let outbox = null;
 /** @type {LiveSocket | null} */
 let socket = null;
+/** @type {(() => Promise<string>) | null} the shop's way to a new token */
+let getToken = null;
+/** @type {Promise<boolean> | null} */
+let renewing = null;
 
 /** Returns the user, or an id that this browser keeps for a visitor who has not logged in. */
 function identity() {
@@ -67,15 +71,52 @@ function identity() {
   return id;
 }
 
+/** Asks the shop for a token in place of one that was refused; returns whether it gave one. */
+function renew() {
+  renewing ??= obtain().finally(() => {
+    renewing = null;
+  });
+  return renewing;
+}
+
+async function obtain() {
+  try {
+    if (getToken === null) throw new Error("recstream.configure({ renew }) is not set");
+    const token = await getToken();
+    if (!token) throw new Error("renew returned none");
+    place.token = token;
+    socket?.refresh();
+    return true;
+  } catch (error) {
+    console.warn(`recstream: lists and events wait for a new token: ${error}`);
+    return false;
+  }
+}
+
+/**
+ * Sends a request; once more with a new token if the bridge refuses the one in use.
+ *
+ * @param {string} path
+ * @param {any} body
+ */
+async function post(path, body) {
+  const { token } = place;
+  const answer = await send(path, body);
+  if (answer.status !== 401 || (place.token === token && !(await renew()))) return answer;
+  return send(path, body);
+}
+
 /**
  * @param {string} path
  * @param {any} body
  */
-function post(path, body) {
+function send(path, body) {
   /** @type {Record<string, string>} */
   const headers = { "content-type": "application/json" };
   if (place.token) headers.authorization = `Bearer ${place.token}`;
-  return fetch(place.bridge + path, { method: "POST", headers, body: JSON.stringify(body), keepalive: true });
+  const content = new TextEncoder().encode(JSON.stringify(body));
+  const keepalive = content.length <= MOST_KEPT_ALIVE_BYTES;
+  return fetch(place.bridge + path, { method: "POST", headers, body: content, keepalive });
 }
 
 /**
@@ -125,6 +166,7 @@ function follow() {
       if (message.type === "recs") for (const changed of watchers) changed();
     },
     onStatus: () => {},
+    onExpired: () => void renew().then((isNew) => isNew && void outbox?.flush()),
     timers,
     random: Math.random,
   });
@@ -133,12 +175,15 @@ function follow() {
 
 export const recstream = {
   /**
-   * Says who visits; call it again after a login. Lists are drawn anew.
+   * Says who visits; call it again after a login. Lists are drawn anew. `renew` returns a new token
+   * when the one in use has expired.
    *
-   * @param {{bridge?: string, user?: string, token?: string}} changes
+   * @param {{bridge?: string, user?: string, token?: string, renew?: () => Promise<string>}} changes
    */
-  configure(changes) {
+  configure({ renew: given, ...changes }) {
+    getToken = given ?? getToken;
     Object.assign(place, changes);
+    void outbox?.flush();
     if (socket !== null) {
       socket.stop();
       socket = null;

@@ -1,12 +1,10 @@
 // @ts-check
 /** The bridge's REST interface, as far as the page asks it. */
 
+import { MOST_KEPT_ALIVE_BYTES } from "./outbox.js";
 import { readRecs, readShelves } from "./protocol.js";
 
 /** @typedef {import("../state/state.js").Item} Item */
-
-/** Below the 64 KiB that all such requests of a page may have together. */
-const MOST_KEPT_ALIVE_BYTES = 60_000;
 
 /** An answer that is an error, in the words of its problem document. */
 export class ApiError extends Error {

@@ -34,6 +34,9 @@ const MOST_QUEUED = 1000;
 /** Impressions are dropped, clicks are not, while so many events wait. */
 const BUSY = 50;
 
+/** Bytes of a request that may outlive its page; browsers allow 64 KiB for all of a page together. */
+export const MOST_KEPT_ALIVE_BYTES = 60_000;
+
 /** Answers that would come again however often one asks: halve the batch, then give the event up. */
 const UNREADABLE = new Set([400, 413, 415]);
 
@@ -111,11 +114,13 @@ export class Outbox {
       return this.#later("the bridge can't be reached", 0);
     }
     const { status } = answer;
+    // Events of another user than the token's: of a visitor before a log-in, for example.
+    const isForbidden = status === 403 && answer.body?.rejected?.length > 0;
     if (UNREADABLE.has(status) && batch.length > 1) {
       this.#most = Math.ceil(batch.length / 2);
       return true;
     }
-    if (status === 202 || status === 422 || UNREADABLE.has(status)) {
+    if (status === 202 || status === 422 || isForbidden || UNREADABLE.has(status)) {
       this.#attempt = 0;
       this.#most = BATCH;
       for (const event of batch) this.#forget(event.id);
@@ -130,6 +135,10 @@ export class Outbox {
       return true;
     }
     const said = answer.body?.detail ?? answer.body?.title ?? `answer ${status}`;
+    if (status === 401) {
+      this.#tell(said, 0);
+      return false; // Whoever has a new token calls `flush`.
+    }
     return this.#later(said, answer.retryAfterS * 1000);
   }
 

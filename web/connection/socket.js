@@ -3,7 +3,7 @@
  * One WebSocket to the bridge: reconnects with back-off, and resumes at the last offset.
  *
  * Transport, timers and random numbers are passed in. Messages go to `onMessage`, changes of the
- * connection to `onStatus`.
+ * connection to `onStatus`. `onExpired` is called when the token has expired; get a new one, then `refresh`.
  */
 
 import { ProtocolError, SUBPROTOCOL, decode, encode, readClose } from "./protocol.js";
@@ -21,6 +21,7 @@ import { ProtocolError, SUBPROTOCOL, decode, encode, readClose } from "./protoco
  *   subs: import("./protocol.js").Subscription[],
  *   onMessage: (message: Message) => void,
  *   onStatus: (status: Status) => void,
+ *   onExpired?: () => void,
  *   timers: Timers,
  *   random: () => number,
  * }} Options
@@ -30,6 +31,7 @@ const FIRST_DELAY_MS = 250;
 const LONGEST_DELAY_MS = 15_000;
 const SLOW_DELAY_MS = 10_000;
 const ANSWER_DEADLINE_MS = 10_000;
+const TOKEN_EXPIRED = 4001;
 
 /**
  * Returns the delay before the n-th attempt to reconnect: exponential, capped, half of it random, so
@@ -213,6 +215,7 @@ export class LiveSocket {
     if (!meaning.resume) this.#positions.clear();
     if (meaning.retry) this.#lost(meaning.reason, meaning);
     else this.#giveUp(this.#said || meaning.reason);
+    if (code === TOKEN_EXPIRED) this.options.onExpired?.();
   }
 
   /**

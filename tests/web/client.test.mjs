@@ -1,0 +1,69 @@
+// @ts-check
+import assert from "node:assert/strict";
+import { beforeEach, test } from "node:test";
+
+import { recstream } from "../../web/client/recstream.js";
+
+/** @type {{token: string | undefined, keepalive: boolean, body: any}[]} */
+let sent = [];
+/** The token that the bridge accepts. */
+let valid = "new";
+/** @type {string[]} */
+let warnings = [];
+
+globalThis.fetch = /** @type {any} */ (
+  async (/** @type {string} */ _, /** @type {any} */ { headers, body, keepalive }) => {
+    const token = headers.authorization?.replace("Bearer ", "");
+    sent.push({ token, keepalive, body: JSON.parse(new TextDecoder().decode(body)) });
+    if (token !== valid) return Response.json({ detail: "the token has expired" }, { status: 401 });
+    return Response.json({ accepted: 1, duplicates: 0, rejected: [], items: [] }, { status: 202 });
+  }
+);
+console.warn = (/** @type {string} */ text) => void warnings.push(text);
+
+beforeEach(() => {
+  sent = [];
+  warnings = [];
+  valid = "new";
+  recstream.configure({ user: "u1", token: "old", renew: async () => "new" });
+});
+
+test("a refused token is renewed, and the request sent again", async () => {
+  await recstream.recommend({ n: 3 });
+
+  assert.deepEqual(sent.map(({ token }) => token), ["old", "new"]);
+  assert.deepEqual(warnings, []);
+});
+
+test("requests at the same time renew the token once", async () => {
+  let n = 0;
+  const renew = async () => {
+    n += 1;
+    return "new";
+  };
+  recstream.configure({ renew });
+  await Promise.all([recstream.recommend(), recstream.recommend(), recstream.send({ type: "view", item: "p1" })]);
+
+  assert.equal(n, 1);
+  assert.equal(sent.filter(({ token }) => token === "new").length, 3);
+});
+
+test("without a new token the page says so, and events wait for one", async () => {
+  recstream.configure({ renew: async () => "" });
+  await recstream.send({ type: "view", item: "p1" });
+  assert.match(warnings[0], /wait for a new token/);
+  assert.deepEqual(sent.map(({ token }) => token), ["old"]);
+
+  recstream.configure({ token: "new" });
+  await new Promise((resolve) => setImmediate(resolve));
+
+  assert.deepEqual(sent.map(({ token }) => token), ["old", "new"]);
+});
+
+test("only a body that browsers accept may outlive the page", async () => {
+  recstream.configure({ token: "new" });
+  await recstream.rank(["p1"]);
+  await recstream.rank(Array.from({ length: 1000 }, (_, at) => `${at}`.padStart(60, "ä")));
+
+  assert.deepEqual(sent.map(({ keepalive }) => keepalive), [true, false]);
+});
