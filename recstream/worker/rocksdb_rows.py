@@ -87,14 +87,14 @@ class RocksDBRows:
         self._table = table
         self._folder = folder
         self._deletes_others = deletes_others
-        self._fault = ""
+        self._fault: BaseException | None = None
 
     def _database(self, partition: int) -> rocksdict.Rdict:
-        if self._fault:
+        if self._fault is not None:
             raise RuntimeError(
                 "the tables may lack rows that are in the log; the worker must start again, which recovers"
-                f" them: {self._fault}"
-            )
+                f" them: {self._fault!r}"
+            ) from self._fault
         database: rocksdict.Rdict = self._table.data._db_for_partition(partition)  # noqa: SLF001 - no public name
         return database
 
@@ -158,7 +158,7 @@ class RocksDBRows:
 
     def fail(self, error: BaseException) -> None:
         """Refuse to read and write from now on: rows may be in the log that the table lacks."""
-        self._fault = self._fault or repr(error)
+        self._fault = self._fault or error
 
     def scan(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
         """Yield every row but Faust's own, in key order."""

@@ -11,9 +11,10 @@ import pytest
 import rocksdict
 
 from recstream.control import read_timeline
-from recstream.errors import LogCorrupt
+from recstream.errors import LogCorrupt, LogUnavailable
 from recstream.log.faust import consumer
 from recstream.log.port import NewRecord
+from recstream.process import is_temporary
 from recstream.process.warmup import warm_up
 from recstream.replay.verify import verify_partition
 from recstream.time_travel import Generations
@@ -239,3 +240,14 @@ async def test_a_changelog_record_that_no_worker_wrote_stops_no_recovery(install
 
     calm = calm_table(installation.path, events)
     assert {name: installation.table().get(name) for name in calm} == calm
+
+
+def test_reads_after_an_append_that_failed_are_temporary_as_its_error_was(tmp_path):
+    rows = RocksDBRows(None, tmp_path, deletes_others=False)
+    rows.fail(LogUnavailable("no broker answers"))
+    rows.fail(ValueError("a later one"))
+
+    with pytest.raises(RuntimeError, match="no broker answers") as refused:
+        rows.keys_of(0, b"u")
+
+    assert is_temporary(refused.value)
