@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 HALF_LIFE_MS = 7 * 86_400_000.0
@@ -16,6 +16,8 @@ SHRINKAGE = 20.0
 """Events by which a segment's shares are shrunk towards those of all users."""
 MAX_USERS = 1_000_000
 MAX_SEGMENTS = 10_000
+MAX_ITEMS = 1_000_000
+"""Clients may name items that do not exist: the half with the least weight is forgotten beyond this."""
 MAX_BY = 10.0
 _MAX_EXPONENT = 400.0
 """A weight is at least 2⁻⁴⁰⁰ and at most 2⁴⁰⁰: neither 0 nor infinite, whatever time an event claims."""
@@ -26,8 +28,8 @@ _RESCALE_EXPONENT = 100.0
 class _Counts:
     """Weights of items, and their sum.
 
-    Between two calls of `scale`, weights only grow. So the first n items are among those of the last call, and those that have reached
-    the least weight of these since.
+    Between two calls of `scale` or `keep`, weights only grow. So the first n items are among those of
+    the last call of `first`, and those that have reached the least weight of these since.
     """
 
     def __init__(self) -> None:
@@ -45,10 +47,16 @@ class _Counts:
 
     def scale(self, factor: float) -> None:
         """Multiply all weights; delete those that become 0."""
-        scaled = {item: by for item, held in self.of.items() if (by := held * factor)}
+        self._replace({item: by for item, held in self.of.items() if (by := held * factor)})
+
+    def keep(self, items: Collection[str]) -> None:
+        """Delete the weights of all items but these."""
+        self._replace({item: held for item, held in self.of.items() if item in items})
+
+    def _replace(self, weights: dict[str, float]) -> None:
         self.__init__()  # type: ignore[misc]  # the first items are found anew
-        self.of.update(scaled)
-        self.total = math.fsum(scaled.values())
+        self.of.update(weights)
+        self.total = math.fsum(weights.values())
 
     def first(self, n: int) -> list[str]:
         if n > self._n:
@@ -96,6 +104,11 @@ class SegmentCounts:
             self._segments[pair] = segment
             if len(self._segments) > MAX_SEGMENTS:
                 self._segments.popitem(last=False)
+        if len(self._all.of) > MAX_ITEMS:
+            held = self._all.of
+            kept = set(sorted(held, key=lambda each: (-held[each], each))[: len(held) // 2])
+            for each in (self._all, *self._segments.values()):
+                each.keep(kept)
 
     def _weight(self, at_ms: int) -> float:
         anchor_ms = at_ms if self._anchor_ms is None else self._anchor_ms

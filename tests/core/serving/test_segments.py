@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from recstream.core.serving import segments
 from recstream.core.serving.segments import HALF_LIFE_MS, SHRINKAGE, SegmentCounts, _Counts
 
 NOW = 1_700_000_000_000
@@ -50,6 +51,18 @@ def test_events_before_the_property_was_set_or_after_it_was_removed_are_of_no_se
 def test_the_items_whose_share_changes_most_come_first():
     counts = counts_of(cook=["pan"] * 20 + ["pot"] * 10, other=["bike"] * 60)
 
+    assert [item for item, _ in counts.boosts(COOK, 0.2, 2, NOW)] == ["bike", "pan"]
+
+
+def test_items_that_clients_invent_do_not_grow_the_counts_without_end(monkeypatch):
+    monkeypatch.setattr(segments, "MAX_ITEMS", 10)
+    counts = counts_of(
+        cook=["pan"] * 20 + ["pot"] * 10 + [f"x{at}" for at in range(100)], other=["bike"] * 60
+    )
+
+    assert len(counts._all.of) <= 10
+    assert all(each.of.keys() <= counts._all.of.keys() for each in counts._segments.values())
+    assert counts._all.total == sum(counts._all.of.values())
     assert [item for item, _ in counts.boosts(COOK, 0.2, 2, NOW)] == ["bike", "pan"]
 
 
