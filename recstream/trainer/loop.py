@@ -221,6 +221,7 @@ class Trainer:
         self._discard_training()
 
     def _discard_training(self) -> None:
+        self._executor.use(self._tuning.settle(is_accepted=False))
         self._executor.discard()
         self._catch_up = None
         self._changes_since_snapshot = []
@@ -295,6 +296,7 @@ class Trainer:
         )
         if found is not None:
             submit(self._log, found)
+            self._tuning.tried = found.hyperparameters
             self._executor.use(found.hyperparameters)
             self._start_training()
 
@@ -335,7 +337,6 @@ class Trainer:
             log.exception("training failed")
             self._next_first = monotonic() + FIRST_RETRY_S
             self._publisher.publish_progress("failed", 0, detail=str(error))
-        self._executor.use(self._tuning.settle(is_accepted=False))
         self._discard_training()
 
     def _activate(self, candidate: Candidate, catch_up: CatchUp) -> None:

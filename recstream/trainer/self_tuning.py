@@ -98,7 +98,9 @@ class SelfTuning:
         is_busy: bool,
         snapshot: Callable[[], TrainingSnapshot],
     ) -> HyperparametersChosen | None:
-        """Start, pause or continue a search; return its choice once, to be tried, if it is a new one.
+        """Start, pause or continue a search; return its choice once, if it is a new one.
+
+        The caller sets ``tried`` once the choice is recorded.
 
         Parameters
         ----------
@@ -127,7 +129,6 @@ class SelfTuning:
         try:
             found = running.result()
             if found.hyperparameters != self._accepted:
-                self.tried = found.hyperparameters
                 return found
         except SearchStopped:
             log.info("hyper-parameters not searched to the end")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
+
 import msgspec
 import pytest
 
 from recstream.control import read_control, read_timeline
 from recstream.core.history import Entry, History
 from recstream.core.records import HyperparametersChosen
+from recstream.errors import LogUnavailable
 from recstream.replay.retrain import DerivedStore, retrain
 from recstream.time_travel.generations import Generations
 from recstream.trainer import self_tuning
@@ -164,3 +167,33 @@ def test_events_that_faded_to_nothing_are_left_out_of_a_search(settings):
     tuning.close()
     assert matrix.indices.tolist() == [0, 2]
     assert at_ms.tolist() == [5 * faded_ms, 5 * faded_ms - 1]
+
+
+def test_a_choice_that_could_not_be_recorded_is_not_used(place, settings, monkeypatch):
+    place.world.feed([single(each) for each in tastes()])
+    trainer = place.trainer(settings=settings)
+    found = HyperparametersChosen(
+        hyperparameters={"regularization": 0.5},
+        n_events=1,
+        metric="m",
+        score=0.1,
+        n_trials=1,
+        seconds=0.0,
+    )
+
+    def refuse(*_: object) -> None:
+        raise LogUnavailable("away")
+
+    try:
+        work(trainer, lambda: len(place.announced()) == 2 and not trainer._executor.is_busy)
+        monkeypatch.setattr("recstream.trainer.loop.submit", refuse)
+        trainer._tuning._running = Future()
+        trainer._tuning._running.set_result(found)
+        with pytest.raises(LogUnavailable):
+            work(trainer, lambda: False)
+
+        train(place, trainer)
+        again = train(place, trainer)
+        assert not uses(again.hyperparameters, found)
+    finally:
+        trainer.close()
