@@ -182,17 +182,21 @@ def _rows(log: EmbeddedLog, topic: str, partition: int) -> list[_Row]:
 
 
 def _load(connection: Connection, topic: str, partition: int, row: _Row) -> list[Record]:
-    crc, data = connection.execute(
-        "SELECT crc, data FROM segments WHERE id=?", (row.id,)
-    ).fetchone()
-    return unpack(topic, partition, row.base, crc, data)
+    """Return a segment's records; none if `EmbeddedLog.delete_before` has deleted it since."""
+    found = connection.execute("SELECT crc, data FROM segments WHERE id=?", (row.id,)).fetchone()
+    return [] if found is None else unpack(topic, partition, row.base, *found)
 
 
 def _replace(connection: Connection, rows: Sequence[_Row], packed: Packed | None) -> None:
     """Replace segments by one segment or none.
 
+    Nothing is done if `EmbeddedLog.delete_before` has deleted one of them since: a later round does it.
     The old bytes are overwritten: a later redaction could not reach copies in free pages.
     """
+    ids = (rows[0].id, rows[-1].id)
+    query = "SELECT count(*) FROM segments WHERE id BETWEEN ? AND ?"
+    if packed is not None and connection.execute(query, ids).fetchone()[0] < len(rows):
+        return
     connection.execute("PRAGMA secure_delete=ON")
     connection.executemany("DELETE FROM segments WHERE id=?", [(row.id,) for row in rows])
     if packed is not None:
@@ -220,7 +224,9 @@ def _expire(log: EmbeddedLog, topic: str, partition: int, before_ms: int) -> int
         with log.write_mutex, log.storage.write() as connection:
             head = find_head(connection, topic, partition)
             _replace(connection, rows, None)
-            connection.execute("UPDATE heads SET low=? WHERE id=?", (rows[-1].next, head.id))
+            connection.execute(
+                "UPDATE heads SET low=max(low, ?) WHERE id=?", (rows[-1].next, head.id)
+            )
     return sum(row.n_records for row in old)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recstream.errors import InvalidInput, OffsetOutOfRange
-from recstream.log.embedded import EmbeddedLog, MaintenanceResult, maintain, redact
+from recstream.log.embedded import EmbeddedLog, MaintenanceResult, maintain, maintenance, redact
 from recstream.log.port import NewRecord, Record, TopicPartition
 from recstream.log.topics import TopicSpec
 
@@ -228,6 +229,40 @@ def test_a_redaction_may_not_move_records(log: EmbeddedLog) -> None:
 
     with pytest.raises(InvalidInput, match="must keep topic, partition and offset"):
         redact(log, TOPIC, 0, lambda record: record._replace(offset=5))
+
+
+@pytest.mark.parametrize("step", ["before reading", "before writing"])
+@pytest.mark.parametrize("work", ["redact", "merge", "compact"])
+def test_what_is_deleted_during_maintenance_does_not_come_back(
+    log: EmbeddedLog, monkeypatch: pytest.MonkeyPatch, step: str, work: str
+) -> None:
+    log.create_topics([TopicSpec(TOPIC, 1, compacted=work == "compact")])
+    put(log, *[(b"%d" % (n % 4), b"%d" % n) for n in range(9)])
+    name = "_load" if step == "before reading" else "_replace"
+    step_of_maintenance = getattr(maintenance, name)
+
+    def delete_before(*arguments: Any) -> Any:
+        if step == "before reading":
+            log.delete_before(TOPIC, 0, 5)
+        else:  # in the transaction, as if it had been committed just before
+            arguments[0].execute(
+                "DELETE FROM segments WHERE id IN (SELECT id FROM segments ORDER BY id LIMIT 5)"
+            )
+            arguments[0].execute("UPDATE heads SET low=5")
+            monkeypatch.setattr(maintenance, name, step_of_maintenance)
+        return step_of_maintenance(*arguments)
+
+    monkeypatch.setattr(maintenance, name, delete_before)
+    if work == "redact":
+        redact(log, TOPIC, 0, lambda record: record._replace(value=b"?"))
+    else:
+        maintain(log, min_dirty_ratio=0.0)
+
+    assert log.earliest(TOPIC, 0) == 5
+    with log.storage.read() as connection:
+        (n_below,) = connection.execute("SELECT count(*) FROM segments WHERE next <= 5").fetchone()
+    assert n_below == 0
+    assert [each.offset for each in everything(log)] == [5, 6, 7, 8]
 
 
 def test_only_one_process_maintains_at_a_time(log: EmbeddedLog) -> None:
