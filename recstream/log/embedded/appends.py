@@ -72,7 +72,7 @@ def split_by_partition(
     Raises
     ------
     InvalidInput
-        The topic has no such partition, or a key or value is not bytes.
+        The topic has no such partition, a key or value is not bytes, or a timestamp has more than 64 bits.
     """
     batches: dict[TopicPartition, Batch] = {}
     for index, (topic, key, value, partition, timestamp_ms, headers) in enumerate(records):
@@ -89,6 +89,10 @@ def split_by_partition(
                     f"key and value must be bytes or None, got {type(part).__name__}; "
                     f"record {index} for {topic}"
                 )
+        if timestamp_ms is not None and not -(1 << 63) <= timestamp_ms < 1 << 63:
+            raise InvalidInput(
+                f"timestamp must be milliseconds in 64 bits, got {timestamp_ms}; record {index} for {topic}"
+            )
         tp = TopicPartition(topic, at)
         batch = batches.get(tp)
         if batch is None:
