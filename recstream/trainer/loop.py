@@ -105,6 +105,7 @@ class Trainer:
         self._catch_up: CatchUp | None = None
         self._serving: Generation | None = None
         self._restoring: Future[tuple[Found, Restored | None]] | None = None
+        self._abandoned: Future[tuple[Found, Restored | None]] | None = None
         self._newest_number = -1
         self._has_lost_newest = False
         self._schedule = Schedule(settings)
@@ -144,6 +145,8 @@ class Trainer:
 
         No turn takes long: what does not fit a delta waits for the next one.
         """
+        if self._abandoned is not None and not wait([self._abandoned], LEASE_EVERY_S).done:
+            return  # its thread reads the inputs
         if self._restoring is None:  # else the inputs must stay as they are
             sleep(max(0.0, self._next_read - monotonic()))
             self._apply(self._inputs.poll(self._poll_timeout()))
@@ -180,11 +183,8 @@ class Trainer:
 
     def _poll_timeout(self) -> float:
         """Return how many seconds a turn may wait for records."""
-        if self._executor.is_busy or not self._inputs.is_caught_up:
-            longest = BUSY_POLL_S
-        else:
-            longest = self._longest_wait_s
-        return self._pacer.due_in_s(self._deltas, longest)
+        is_idle = self._inputs.is_caught_up and not self._executor.is_busy
+        return self._pacer.due_in_s(self._deltas, self._longest_wait_s if is_idle else BUSY_POLL_S)
 
     def _apply(self, changes: Changes | None) -> None:
         if changes is None:
@@ -216,6 +216,7 @@ class Trainer:
     def _stand_by(self) -> None:
         """Leave the models to another trainer; cancel a training in progress."""
         self._leadership.lose()
+        self._abandoned = self._restoring or self._abandoned
         self._deltas = self._serving = self._restoring = None
         self._pacer.clear()
         self._discard_training()

@@ -157,6 +157,35 @@ def test_a_trainer_keeps_its_lease_while_it_reads_a_generation_with_many_deltas(
     assert len(place.announced()) == 1
 
 
+def test_inputs_are_not_read_while_a_state_that_nobody_waits_for_is_still_restored(
+    place, monkeypatch
+):
+    first = place.trainer("a")
+    work(first, place.announced)
+    first.close()
+    goes_on = threading.Event()
+    find = loop.find_newest
+    monkeypatch.setattr(loop, "find_newest", lambda feed: goes_on.wait(30) and find(feed))
+    monkeypatch.setattr(loop, "LEASE_EVERY_S", 0.01)
+    again = place.trainer("b")
+    work(again, lambda: again._restoring is not None)
+    polled: list[float] = []
+    poll = again._inputs.poll
+    monkeypatch.setattr(again._inputs, "poll", lambda s: polled.append(s) or poll(s))
+
+    again._stand_by()
+    for _ in range(3):
+        again._leadership.next_lease = 0.0
+        again.step()
+    assert (polled, again.generation) == ([], None)
+
+    goes_on.set()
+    work(again, lambda: again.generation is not None)
+    again.close()
+    assert polled
+    assert len(place.announced()) == 1
+
+
 def test_a_trainer_taken_for_dead_can_not_announce(place):
     first = place.trainer("a")
     work(first, place.announced)
