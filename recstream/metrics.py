@@ -36,6 +36,8 @@ CONSUMER_LAG = Gauge(
 ROLE_READY = Gauge(
     "recstream_role_ready", "1 if a role is ready, else 0.", ("role",), registry=REGISTRY
 )
+HEARTBEAT_LATE_S = 12.0
+"""Age of a role's status that is late: workers and trainers send one every 5 s."""
 HEARTBEAT_AGE = Gauge(
     "recstream_heartbeat_age_seconds",
     "Time since the newest heartbeat of a role.",

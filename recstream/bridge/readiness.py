@@ -21,13 +21,11 @@ from recstream.bridge.views import Heartbeat, Status
 from recstream.checkpoints import Checkpoints, audit_horizon
 from recstream.errors import LogError
 from recstream.log import CHECKPOINTS, INTERACTIONS, EventLog, TopicPartition
-from recstream.metrics import CONSUMER_LAG, HEARTBEAT_AGE, ROLE_READY
-from recstream.process import Background
+from recstream.metrics import CONSUMER_LAG, HEARTBEAT_AGE, HEARTBEAT_LATE_S, ROLE_READY
+from recstream.process import COMPILING, Background
 
 log = logging.getLogger(__name__)
 
-HEARTBEAT_LATE_S = 12.0
-"""Workers and trainers beat every 5 s."""
 STALLED_S = 15.0
 """Time without progress after which waiting events make the worker not ready."""
 WINDOW_S = 30.0
@@ -36,7 +34,6 @@ MAX_TRAINER_LAG = 10_000
 SAMPLE_S = 1.0
 MIN_FREE_BYTES = 32 << 20
 MAX_ENDS = 4096
-COMPILING = "kernels are being compiled; lists are made by slower code until then"
 
 
 class RoleHealth(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -19,6 +19,7 @@ import msgspec
 
 from recstream.core.records import TrainerStatus, WorkerStatus, decode_pipeline
 from recstream.errors import NotFound, OutOfSpace, RecstreamError, StartupError
+from recstream.metrics import HEARTBEAT_LATE_S
 from recstream.process import system_clock_ms
 from recstream.settings import Settings, unknown_variables
 
@@ -26,7 +27,6 @@ log = logging.getLogger(__name__)
 
 MIN_FREE_BYTES = 64 * 1024 * 1024
 MIN_PYTHON = (3, 11)
-HEARTBEAT_LATE_S = 12.0
 HEARTBEAT_RECORDS = 500
 RETRY_S = 1.0
 WARN_EVERY = 30

@@ -6,8 +6,6 @@ import pytest
 
 from recstream.bridge.push import Pipeline
 from recstream.bridge.readiness import (
-    COMPILING,
-    HEARTBEAT_LATE_S,
     MAX_TRAINER_LAG,
     STALLED_S,
     WINDOW_S,
@@ -17,7 +15,8 @@ from recstream.bridge.views.status import Heartbeat
 from recstream.errors import LogUnavailable
 from recstream.log.port import TopicPartition
 from recstream.log.topics import INTERACTIONS
-from recstream.metrics import REGISTRY
+from recstream.metrics import HEARTBEAT_LATE_S, REGISTRY
+from recstream.process import COMPILING
 
 TP = TopicPartition(INTERACTIONS, 0)
 
