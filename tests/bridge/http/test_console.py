@@ -146,8 +146,9 @@ def test_users_are_found_by_a_part_of_their_id(world):
 
 
 def test_without_a_text_the_users_with_the_newest_events_come(world):
-    for user in ("early", "late"):
-        world.fold(event(user, "a"))
+    for at_ms, user in enumerate(("early", "late"), 9_100_000_000_000):
+        value = encode_event(event(user, "a"))
+        world.log.append([NewRecord(INTERACTIONS, user.encode(), value, timestamp_ms=at_ms)])
 
     assert [one["user"] for one in world.get("/v1/users?limit=2").json["users"]] == [
         "late",
