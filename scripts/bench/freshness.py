@@ -90,7 +90,7 @@ def wait_for(value: Any, is_good: Any = bool, *, deadline_s: float = READY_S) ->
     raise SystemExit(message)
 
 
-def prepare(directory: Path, n_items: int) -> None:
+def prepare(directory: Path, n_items: int = 0) -> None:
     """Import ml-latest-small, and more products without events, unless the folder has a log already."""
     if not (directory / "log.db").exists():
         command = recstream(
