@@ -216,8 +216,13 @@ def save(found: dict[str, list[Row]]) -> None:
     saved = []
     for name, rows in found.items():
         *peers, ours = rows
-        saved.append(results.Row(ours.recall_10, "Recall@10", f"recstream, {STREAMS[name].title}."))
-        saved += [results.Row(each.recall_10, "Recall@10", f"Peer: {each.name}.") for each in peers]
+        saved.append(
+            results.Row(round(ours.recall_10, 4), "Recall@10", f"recstream, {STREAMS[name].title}.")
+        )
+        saved += [
+            results.Row(round(each.recall_10, 4), "Recall@10", f"Peer: {each.name}.")
+            for each in peers
+        ]
     results.save("prequential", "Recommend, check, learn", saved)
 
 
