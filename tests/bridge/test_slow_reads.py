@@ -16,6 +16,12 @@ from tests.waiting import wait_until
 
 PLACEMENTS = {"placements": [{"name": "cart", "size": 2}]}
 
+DELTA = DeltaAnnounced(
+    generation=1, delta=1, offsets={}, items=(), factors=b"", bias=b"", counts=b"",
+    created_ts=0, catalogue={"i2": None},
+)  # fmt: skip
+"""Withdraws an item."""
+
 
 @pytest.fixture
 def slow_explain(monkeypatch):
@@ -46,11 +52,7 @@ def test_a_slow_explanation_delays_no_push_and_no_list(tmp_path, slow_explain):
         )
         asking.start()
         assert entered.wait(DEADLINE_S)
-        delta = DeltaAnnounced(
-            generation=1, delta=1, offsets={}, items=(), factors=b"", bias=b"", counts=b"",
-            created_ts=0, catalogue={"i2": None},
-        )  # fmt: skip
-        world.log.append([NewRecord(MODELS, b"delta", msgspec.json.encode(delta), 0)])
+        world.log.append([NewRecord(MODELS, b"delta", msgspec.json.encode(DELTA), 0)])
 
         with world.socket() as client:
             client.hello("u", {"ch": "recs", "placement": "cart"})
@@ -100,11 +102,7 @@ def test_a_hanging_read_of_the_rules_delays_no_delta_and_no_other_request(
         asking.start()
         try:
             assert entered.wait(DEADLINE_S)
-            delta = DeltaAnnounced(
-                generation=1, delta=1, offsets={}, items=(), factors=b"", bias=b"", counts=b"",
-                created_ts=0, catalogue={"i2": None},
-            )  # fmt: skip
-            world.log.append([NewRecord(MODELS, b"delta", msgspec.json.encode(delta), 0)])
+            world.log.append([NewRecord(MODELS, b"delta", msgspec.json.encode(DELTA), 0)])
             wait_until(lambda: world.bridge.deps.recommender.current == (1, 1), "the delta")
             other = world.get("/v1/items/i3/similar")
             was_waiting = not answers
