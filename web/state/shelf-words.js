@@ -39,7 +39,7 @@ export function shelfWords({ recs, connection, hasProducts, preparing = "" }) {
   if (recs.source === "popular") {
     const why =
       recs.generation === 0
-        ? "No training has finished yet. These products are popular."
+        ? "These products are popular. Click a product to get your own list."
         : "You have no events yet. Click a product to get your own list.";
     return { title: "Popular now", note: why };
   }
