@@ -148,7 +148,8 @@ def test_a_students_question_what_the_factors_say_has_an_answer_in_words(console
 
 def test_ratings_are_offered_where_the_log_has_some(console, shop):
     rated = {"partition": 0, "offset": 1, "event": {"type": "rate", "user": "x", "item": "p9"}}
-    page = console("/pipeline")
+    # A tab keeps which types the log has: this one has not asked yet.
+    page = console("/pipeline").context.new_page()
     answer = {"events": [rated], "has_more": False}
     page.route(
         "**/v1/events?type=*", lambda route: route.fulfill(json={"events": [], "has_more": False})
