@@ -43,6 +43,8 @@ class ActiveGeneration(Background):
         Called after announcements were processed.
     then : sequence of callable
         Called once, after the first generation was activated.
+    on_activated : callable
+        Called each time a newer generation was activated.
     preparing : str
         What is done before the first generation is active, in words; empty afterwards.
     """
@@ -60,6 +62,7 @@ class ActiveGeneration(Background):
         self._is_damaged = False
         self._unread: int | None = None
         self.then: Sequence[Callable[[], object]] = ()
+        self.on_activated: Callable[[], object] = lambda: None
         self._inbox: queue.SimpleQueue[ModelRecord | None] = queue.SimpleQueue()
 
     def start(self, fail: Callable[[BaseException], object] | None = None) -> None:
@@ -146,6 +149,7 @@ class ActiveGeneration(Background):
                 break
             try:
                 if self._activate(announced):
+                    self.on_activated()
                     break
             except (ModelStoreUnavailable, OSError) as error:
                 unread = unread or announced.generation

@@ -165,12 +165,12 @@ class Follower(Background):
             self._connections.post(self._hub.resend_recs, again)
         self._push_placed({user.encode() for user in self._hub.users()})
 
-    def resend_all(self) -> None:
-        """Send subscribers their list again: one that could not be made before can be made now."""
-        if self._active.generation is None:
-            return
+    def resend_made(self) -> None:
+        """Send subscribers without a published list theirs again: a newer generation makes another one."""
         lists = [
-            (user, recs_message(self._recommender.list_of(user))) for user in self._hub.users()
+            (user, recs_message(self._recommender.list_of(user)))
+            for user in self._hub.users()
+            if not self._recommender.is_published(user)
         ]
         if lists:
             self._connections.post(self._hub.resend_recs, lists)

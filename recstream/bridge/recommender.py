@@ -117,6 +117,11 @@ class Recommender:
         """Return a user's published list without items seen or withdrawn since."""
         return self._published.of(user)
 
+    def is_published(self, user: str) -> bool:
+        """Return whether a user's list is the published one; others are made when asked for."""
+        stored = self._published.in_force(user)
+        return stored is not None and stored.source != "popular"
+
     def list_of(self, user: str) -> Recommendations:
         """Return a user's list: the published one, or one made now."""
         return self.recommend(user, ListRequest(n=self._list_size))

@@ -226,7 +226,8 @@ class Bridge:
         items.on_unlisted = follower.resend_without
         connections.start(deps.hub, self.fail)
         # Counting takes as long as activating the generation: lists come first.
-        active.then = (follower.resend_all, deps.sources.counts.start)
+        active.then = (deps.sources.counts.start,)
+        active.on_activated = follower.resend_made
         active.start()
         items.start()
         follower.start()

@@ -14,9 +14,11 @@ from recstream.log.topics import INTERACTIONS, PIPELINE, RECOMMENDATIONS
 from tests.bridge.bridge_world import (
     DEADLINE_S,
     a_list,
+    checker_board,
     closed,
     event,
     items_of,
+    running,
 )
 from tests.waiting import wait_until
 
@@ -43,6 +45,22 @@ def test_a_user_nobody_knows_gets_a_list_at_once(world):
         client.hello("nobody", "recs")
 
         assert client.receive("recs")["source"] == "popular"
+
+
+def test_a_list_that_was_made_is_made_again_by_a_newer_generation(tmp_path):
+    with running(tmp_path) as world:
+        world.publish("published", "a")
+        world.wait_for_views()
+        with world.socket() as made, world.socket() as published:
+            for client, user in ((made, "nobody"), (published, "published")):
+                client.hello(user, "recs")
+                client.receive("recs")
+            world.announce(checker_board(1))
+            again = made.receive("recs")
+            world.publish("published", "b")
+
+            assert (again["source"], again["generation"]) == ("popular", 1)
+            assert items_of(published.receive("recs")) == ["b"]
 
 
 def test_other_users_lists_are_not_sent(world):
