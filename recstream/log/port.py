@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from recstream.errors import InvalidInput
 from recstream.log.topics import TopicSpec
 
 MAX_OFFSET_DIGITS = 19
@@ -35,6 +36,28 @@ class NewRecord(NamedTuple):
     partition: int | None = None
     timestamp_ms: int | None = None
     headers: tuple[tuple[str, bytes], ...] = ()
+
+
+def require_readable(record: NewRecord, index: int) -> None:
+    """Raise `InvalidInput` if readers could not decode a record: its parts are of other types."""
+    where = f"record {index} for {record.topic}"
+    for part in (record.key, record.value):
+        if part is not None and part.__class__ is not bytes:
+            raise InvalidInput(
+                f"key and value must be bytes or None, got {type(part).__name__}; {where}"
+            )
+    timestamp_ms = record.timestamp_ms
+    if timestamp_ms is not None and (
+        timestamp_ms.__class__ is not int or not -(1 << 63) <= timestamp_ms < 1 << 63
+    ):
+        raise InvalidInput(
+            f"timestamp must be milliseconds in 64 bits, got {timestamp_ms!r}; {where}"
+        )
+    for name, content in record.headers:
+        if not (name.__class__ is str and name.isprintable() and content.__class__ is bytes):
+            raise InvalidInput(
+                f"headers must be pairs of printable text and bytes, got {(name, content)!r}; {where}"
+            )
 
 
 class Record(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -383,3 +384,37 @@ def test_deletion_ends_at_the_newest_record_and_never_goes_back(log: EventLog, t
     assert log.delete_before(topic, 0, 3) == 10
 
     assert log.read(topic, 0, 10) == []
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"key": "k"},
+        {"value": 1},
+        {"timestamp_ms": 1.5},
+        {"timestamp_ms": True},
+        {"timestamp_ms": 1 << 63},
+        {"headers": (("name", "text"),)},
+        {"headers": ((b"name", b"value"),)},
+        {"headers": (("\ud800", b"value"),)},
+    ],
+    ids=str,
+)
+def test_a_record_that_no_reader_could_decode_is_refused_and_nothing_is_written(
+    log: EventLog, topic: str, fault: dict[str, Any]
+) -> None:
+    log.create_topics([TopicSpec(topic, 1)])
+    record = NewRecord(topic, b"k", b"v", 0)
+
+    with pytest.raises(InvalidInput, match=f"record 1 for {topic}"):
+        log.append([record, record._replace(**fault)])
+
+    assert log.high_watermark(topic, 0) == 0
+
+
+def test_the_offset_at_a_time_is_never_one_that_was_deleted(log: EventLog, topic: str) -> None:
+    log.create_topics([TopicSpec(topic, 1)])
+    log.append([NewRecord(topic, None, b"v", 0, ms) for ms in (100, 200, 300, 400)])
+    log.delete_before(topic, 0, 2)
+
+    assert log.offset_at(topic, 0, 100) == 2

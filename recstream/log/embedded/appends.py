@@ -13,7 +13,7 @@ from recstream.errors import InvalidInput, LogFenced, RecstreamError
 from recstream.log.embedded.reads import find_head
 from recstream.log.embedded.segments import Columns, pack_columns
 from recstream.log.partitioner import partition_for
-from recstream.log.port import NewRecord, Position, TopicPartition
+from recstream.log.port import NewRecord, Position, TopicPartition, require_readable
 
 _new_position = tuple.__new__
 
@@ -72,10 +72,11 @@ def split_by_partition(
     Raises
     ------
     InvalidInput
-        The topic has no such partition, a key or value is not bytes, or a timestamp has more than 64 bits.
+        The topic has no such partition, or readers could not decode the record.
     """
     batches: dict[TopicPartition, Batch] = {}
-    for index, (topic, key, value, partition, timestamp_ms, headers) in enumerate(records):
+    for index, record in enumerate(records):
+        topic, key, value, partition, timestamp_ms, headers = record
         count = partition_counts.get(topic) or find_count(topic)
         if partition is None:
             at = 0 if key is None else partition_for(key, count)
@@ -83,16 +84,11 @@ def split_by_partition(
             at = partition
         else:
             raise InvalidInput(f"partition of {topic} must be 0 to {count - 1}, got {partition}")
-        for part in (key, value):
-            if part is not None and part.__class__ is not bytes:
-                raise InvalidInput(
-                    f"key and value must be bytes or None, got {type(part).__name__}; "
-                    f"record {index} for {topic}"
-                )
-        if timestamp_ms is not None and not -(1 << 63) <= timestamp_ms < 1 << 63:
-            raise InvalidInput(
-                f"timestamp must be milliseconds in 64 bits, got {timestamp_ms}; record {index} for {topic}"
-            )
+        is_plain = (key is None or key.__class__ is bytes) and (
+            value is None or value.__class__ is bytes
+        )
+        if timestamp_ms is not None or headers or not is_plain:
+            require_readable(record, index)
         tp = TopicPartition(topic, at)
         batch = batches.get(tp)
         if batch is None:

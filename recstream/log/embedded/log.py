@@ -314,7 +314,7 @@ class EmbeddedLog:
             ).fetchone()
             if row is None:
                 return head.next
-            base = row[0] - head.key(0)
+            base = max(row[0] - head.key(0), head.low)
             for records in scan(connection, topic, partition, head, base):
                 for record in records:
                     if record.timestamp_ms >= timestamp_ms:

@@ -46,7 +46,7 @@ from recstream.log.kafka.readers import ReaderPool
 from recstream.log.kafka.tail import KafkaTail
 from recstream.log.kafka.transactions import PartitionTransactions
 from recstream.log.partitioner import partition_for
-from recstream.log.port import NewRecord, Position, Record, TopicPartition
+from recstream.log.port import NewRecord, Position, Record, TopicPartition, require_readable
 from recstream.log.topics import TopicSpec
 from recstream.settings import Settings
 
@@ -337,12 +337,7 @@ class KafkaLog:
     # Checks
 
     def _assign_partition(self, index: int, record: NewRecord) -> TopicPartition:
-        for part in (record.key, record.value):
-            if part is not None and not isinstance(part, bytes):
-                raise InvalidInput(
-                    f"key and value must be bytes or None, got {type(part).__name__}; "
-                    f"record {index} for {record.topic}"
-                )
+        require_readable(record, index)
         size = len(record.key or b"") + len(record.value or b"") + _OVERHEAD_BYTES
         if size > MAX_RECORD_BYTES:
             message = (

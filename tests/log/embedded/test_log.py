@@ -192,14 +192,6 @@ def test_a_record_whose_value_is_text_is_refused(log: EmbeddedLog) -> None:
         log.append([NewRecord(TOPIC, None, b"v", 0), NewRecord(TOPIC, None, "v", 0)])  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("timestamp_ms", [1 << 63, -(1 << 63) - 1])
-def test_a_record_whose_timestamp_is_too_large_is_refused(
-    log: EmbeddedLog, timestamp_ms: int
-) -> None:
-    with pytest.raises(InvalidInput, match=f"64 bits, got {timestamp_ms}; record 0"):
-        log.append([NewRecord(TOPIC, None, b"v", 0, timestamp_ms)])
-
-
 def test_offsets_without_a_group_are_refused(log: EmbeddedLog) -> None:
     with pytest.raises(InvalidInput, match="group"):
         log.append([], offsets={TopicPartition(TOPIC, 0): 1})
