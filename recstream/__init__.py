@@ -5,8 +5,6 @@ The numeric core can be used alone::
     from recstream import ALS
 """
 
-from __future__ import annotations
-
 import time
 from typing import Any
 

@@ -4,8 +4,6 @@ The bridge reads what workers and trainer publish on the topics; they have no en
 Histograms are in base units. Labels never hold user or item ids.
 """
 
-from __future__ import annotations
-
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 _LATENCY_S = (

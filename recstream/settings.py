@@ -4,8 +4,6 @@ Precedence: flag > ``RECSTREAM_*`` variable (``RECSTREAM_*_FILE`` names a file t
 > ``recstream.toml`` > default.
 """
 
-from __future__ import annotations
-
 import difflib
 import logging
 import math
@@ -15,7 +13,7 @@ import sys
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import msgspec
 
@@ -363,9 +361,9 @@ def _from_environ(variables: Mapping[str, str]) -> dict[str, Any]:
     return values
 
 
-def _structured(variable: str, text: str, annotation: str) -> Any:
+def _structured(variable: str, text: str, kind: Any) -> Any:
     """Return a variable's text, decoded as JSON if the setting is a structure."""
-    if not annotation.startswith(("dict", "tuple", "EventWeights")):
+    if kind is not EventWeights and get_origin(kind) not in {dict, tuple}:
         return text
     try:
         return msgspec.json.decode(text)

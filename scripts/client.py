@@ -7,8 +7,6 @@
     python scripts/client.py --check   # exits with 1 if one is out of date
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import keyword
@@ -53,8 +51,6 @@ PAGE_TYPES_HEAD = """/**
 MIN_SHARED = 5
 """Fields of a type that another must have, too, to extend it: fewer are shared by chance."""
 METHODS_HEAD = '''"""Methods of the clients. Written from the OpenAPI document by scripts/client.py."""
-
-from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, Unpack, cast

@@ -6,8 +6,6 @@
     python scripts/reference.py --check   # exits with 1 if a page is out of date
 """
 
-from __future__ import annotations
-
 import argparse
 import re
 import sys

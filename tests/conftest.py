@@ -1,7 +1,5 @@
 """Real servers for the tests marked `integration`, and a real browser: each session starts its own."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import os

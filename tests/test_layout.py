@@ -1,7 +1,5 @@
 """The layout of the repository: one face a folder, few files in it, tests beside their subject."""
 
-from __future__ import annotations
-
 import ast
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What is installed: one version, the public names, a wheel that carries the page."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import tomllib

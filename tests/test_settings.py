@@ -1,7 +1,5 @@
 """Where settings come from, which of them wins, and what is said about a bad one."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import msgspec

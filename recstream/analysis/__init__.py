@@ -3,8 +3,6 @@
 In: a log, a model store, snapshots of the past. Out: answers about a list, two lists or a range.
 """
 
-from __future__ import annotations
-
 from recstream.analysis.causes import Causes, causes
 from recstream.analysis.list_what_if import Alternative, WhatIf, what_if
 from recstream.analysis.log_samples import sample_events

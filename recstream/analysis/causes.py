@@ -1,7 +1,5 @@
 """Which events, model or rules made a list differ from an earlier one."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import datetime
 

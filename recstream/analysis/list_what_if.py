@@ -1,7 +1,5 @@
 """What a user's list would have been: other events, rules, weights, or another generation."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Iterable
 from typing import Annotated

@@ -1,7 +1,5 @@
 """Events of a range of the log that users' lists should have predicted, and what was known then."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -4,8 +4,6 @@
 the list that each user would have had before such an event, and ranks the event's item in it.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from itertools import groupby

@@ -1,7 +1,5 @@
 """The origin of a published list: its event, model, settings, and what the user did with it."""
 
-from __future__ import annotations
-
 import contextlib
 
 import msgspec

@@ -1,7 +1,5 @@
 """Compare two generations by the lists that they make for the same users."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import msgspec

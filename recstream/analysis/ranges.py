@@ -1,7 +1,5 @@
 """Convert ``--from`` and ``--to`` to offsets of each partition of the interactions topic."""
 
-from __future__ import annotations
-
 from recstream.checkpoints import Checkpoints, audit_horizon, require_within_horizon
 from recstream.errors import InvalidInput
 from recstream.log import INTERACTIONS, ReadableLog

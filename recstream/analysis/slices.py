@@ -4,8 +4,6 @@ A slice is a zip file: a range of interactions, the lists as of them, their gene
 and the histories at the start of the range. It can be verified on another machine without the log.
 """
 
-from __future__ import annotations
-
 import zipfile
 import zlib
 from bisect import bisect_left

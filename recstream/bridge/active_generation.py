@@ -1,7 +1,5 @@
 """The model generation that this bridge serves, kept current with the models topic by a thread."""
 
-from __future__ import annotations
-
 import logging
 import queue
 from collections.abc import Callable, Iterable, Iterator, Sequence

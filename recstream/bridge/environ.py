@@ -1,7 +1,5 @@
 """The WSGI environment of a request that an ASGI server read."""
 
-from __future__ import annotations
-
 import asyncio
 import io
 import sys

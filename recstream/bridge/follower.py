@@ -1,7 +1,5 @@
 """One thread reads the topics, updates the views, and passes new lists to the hub."""
 
-from __future__ import annotations
-
 import logging
 import threading
 from collections.abc import Callable, Collection, Sequence

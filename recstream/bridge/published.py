@@ -1,7 +1,5 @@
 """Published lists as a bridge answers and sends them: without what was seen or withdrawn since."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime

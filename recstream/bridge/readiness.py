@@ -4,8 +4,6 @@ It comes from heartbeats and the true lag. A thread samples the log once a secon
 that the workers committed. Nothing else here asks the log, so answers never wait for it.
 """
 
-from __future__ import annotations
-
 import logging
 import shutil
 import threading

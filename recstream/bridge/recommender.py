@@ -4,8 +4,6 @@ The worker publishes a list after each event. Lists that are not published (of a
 category, of another length) are made here, by the same functions and from the same generation.
 """
 
-from __future__ import annotations
-
 import hashlib
 import threading
 from collections.abc import Iterable, Sequence

@@ -4,8 +4,6 @@ HTTP is served by uvicorn (see `recstream.bridge.http_server`); a route can deta
 `recstream.bridge.http.routes.push`).
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import logging

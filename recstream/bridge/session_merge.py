@@ -9,8 +9,6 @@ The search needs no scan of the whole partition. The session's history contains 
 events, the offset of the newest one, and the offset of the newest one of each item.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 from collections.abc import Iterator

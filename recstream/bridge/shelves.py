@@ -3,8 +3,6 @@
 All are made on request, from the active generation, the catalogue, or counts of recent events.
 """
 
-from __future__ import annotations
-
 import threading
 from collections import defaultdict
 from collections.abc import Callable

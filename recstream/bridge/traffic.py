@@ -1,7 +1,5 @@
 """Switch synthetic traffic of the demo shop's customers on and off."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 from datetime import datetime

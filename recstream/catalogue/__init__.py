@@ -3,8 +3,6 @@
 In: item upserts and deletes on the topic `recstream.catalogue`. Out: items by id, search, categories.
 """
 
-from __future__ import annotations
-
 from urllib.parse import urlsplit
 
 from recstream.catalogue.port import Catalogue

@@ -4,8 +4,6 @@
 (`recstream.catalogue.text.terms`). A batch of changes and the topic's position are one transaction.
 """
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import logging

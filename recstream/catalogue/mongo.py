@@ -10,8 +10,6 @@ every server takes any field name, or arrays in arrays. FerretDB over SQLite, th
 every document for a query, because it has no indexes.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager

@@ -6,8 +6,6 @@ topic's records to it, and it can be deleted and built again. Two adapters,
 (``tests/contracts/test_catalogue.py``) runs against both.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
 

@@ -3,8 +3,6 @@
 Both adapters index and page by these functions, so that they find the same items in the same order.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 import unicodedata

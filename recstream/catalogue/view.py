@@ -4,8 +4,6 @@ A record's key is the item's id; its value is the item as JSON, or a tombstone. 
 appending `upsert_record` or `delete_record`; only the view writes to the store.
 """
 
-from __future__ import annotations
-
 import logging
 import threading
 from collections.abc import Callable

@@ -5,8 +5,6 @@ again, byte for byte. Start at `Checkpoints`; `recstream.time_travel` verifies
 checkpoints by the log; docs/explanation/checkpoints.md has the format.
 """
 
-from __future__ import annotations
-
 from recstream.checkpoints.columns import read_groups, read_rows, rows_of_group
 from recstream.checkpoints.horizon import audit_horizon, require_within_horizon
 from recstream.checkpoints.index import Checkpoints, open_checkpoints

@@ -6,8 +6,6 @@ page whose bytes its entries don't give again is kept in ``rest`` too. Users are
 cross a row group, so that one user is read without the others.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby

@@ -1,7 +1,5 @@
 """Audit horizon: how far back histories, and what is derived from them, can be answered."""
 
-from __future__ import annotations
-
 from recstream.checkpoints.index import Checkpoints
 from recstream.errors import BeyondHorizon
 from recstream.log import INTERACTIONS

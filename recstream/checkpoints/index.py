@@ -1,7 +1,5 @@
 """Checkpoints of a log: which there are, the newest that can be used, and their store."""
 
-from __future__ import annotations
-
 import hashlib
 import logging
 

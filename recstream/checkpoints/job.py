@@ -3,8 +3,6 @@
 A worker starts ``recstream checkpoint make`` and writes a `Job` to its standard input.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable
 from pathlib import Path

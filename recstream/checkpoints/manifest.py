@@ -1,7 +1,5 @@
 """Manifest: what a checkpoint holds, for which log and offset, and how to check its file."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import msgspec

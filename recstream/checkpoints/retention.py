@@ -3,8 +3,6 @@
 Everything is off by default. docs/how-to/keep-the-log-small.md says what each setting costs.
 """
 
-from __future__ import annotations
-
 import logging
 from typing import NamedTuple
 

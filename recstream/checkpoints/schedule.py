@@ -1,7 +1,5 @@
 """Schedule of a worker's checkpoints: by time, and on request by a control record."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import sys

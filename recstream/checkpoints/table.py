@@ -1,7 +1,5 @@
 """Read a worker's table while the worker runs, and write a table from a checkpoint."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import shutil

@@ -4,8 +4,6 @@ The help and the completion of ``recstream`` itself import no command, so that t
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from importlib import import_module

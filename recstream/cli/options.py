@@ -1,7 +1,5 @@
 """Options that commands share, and their output: text, or JSON on request."""
 
-from __future__ import annotations
-
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence

@@ -4,8 +4,6 @@ Needs the extra ``client``. In: calls with the fields of the REST API. Out: its 
 both are in `recstream.client.bodies` and `recstream.client.answers`.
 """
 
-from __future__ import annotations
-
 from recstream.client.batch import EventBatch
 from recstream.client.connection import AsyncClient, Client, RequestFailed
 

@@ -1,7 +1,5 @@
 """Send requests and repeat them until they succeed, are refused, or take too long."""
 
-from __future__ import annotations
-
 import asyncio
 import random
 import time

@@ -1,7 +1,5 @@
 """Methods of the clients. Written from the OpenAPI document by scripts/client.py."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, TypeVar, Unpack, cast
 

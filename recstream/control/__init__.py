@@ -3,8 +3,6 @@
 In: records to submit. Out: its records in order, the timeline of settings, the steering in force.
 """
 
-from __future__ import annotations
-
 from recstream.control.compact import replace_before
 from recstream.control.reader import (
     control_record,

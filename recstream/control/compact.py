@@ -1,7 +1,5 @@
 """Compact the control topic by meaning: a snapshot of what is needed replaces all records before it."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 
 import msgspec

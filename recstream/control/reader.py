@@ -4,8 +4,6 @@ Obsolete records may be deleted. A `ControlSnapshot` keeps the still-needed reco
 earliest offset; they are read as if they were on the topic, with their own offsets.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from recstream.control.submit import SNAPSHOT_KEY

@@ -1,7 +1,5 @@
 """The newest steering document, for readers that own no partition."""
 
-from __future__ import annotations
-
 import logging
 import threading
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Submit a record to the control topic, and wait for its answer."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Callable

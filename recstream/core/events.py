@@ -5,8 +5,6 @@ present. The edge (bridge, importer, simulator) fills them in with `admit`. Read
 `decode_events`.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Decode untrusted JSON: a limit on nesting, and errors with a code and a JSON pointer (RFC 6901)."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache

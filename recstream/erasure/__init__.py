@@ -4,8 +4,6 @@ In: requests, tombstones, a user id. Out: which requests are open, blanked recor
 deleted records (Kafka), RocksDB files without deleted rows.
 """
 
-from __future__ import annotations
-
 from recstream.erasure.redact import erase, finish, without
 from recstream.erasure.requests import BLANK_KEY, forgetting, mark, marked, request_erasure
 from recstream.erasure.scrub import scrub

@@ -1,7 +1,5 @@
 """Blank the records of one user in the embedded log."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 from typing import Any
 

@@ -7,8 +7,6 @@ its own store may meet a tombstone without the user's key, or a finished id it n
 late, and rebuilds its store.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Rewrite a RocksDB database so that deleted rows leave its files."""
 
-from __future__ import annotations
-
 import rocksdict
 
 

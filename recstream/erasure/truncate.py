@@ -6,8 +6,6 @@ derived from there on. Lists go up to the users' tombstones, dead letters up to 
 user. Rows leave the changelog by compaction, and so do their tombstones. Every step can be repeated.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol

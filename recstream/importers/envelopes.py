@@ -4,8 +4,6 @@ An envelope is a record without a key. Its value is a JSON array of events whose
 partition. Readers apply the events in the order of the array.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 
 import msgspec

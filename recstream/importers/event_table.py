@@ -3,8 +3,6 @@
 `in_time_order` makes each event's id: a hash of its line number and fields.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 from array import array

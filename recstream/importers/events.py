@@ -8,8 +8,6 @@ append (on the embedded log in the same transaction): an interrupted import cont
 a finished one adds nothing.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 import time

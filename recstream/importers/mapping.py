@@ -1,7 +1,5 @@
 """`ColumnMapping` and `EventReader`: which columns of a row make an event, and how to read them."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable, Sequence

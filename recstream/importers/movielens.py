@@ -1,7 +1,5 @@
 """MovieLens: find its files, the columns of its ratings, and its titles and genres as products."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Presets: mappings of well-known sources, recognised by their columns; prepare a source for a mapping."""
 
-from __future__ import annotations
-
 from functools import cache
 from importlib.resources import files
 from itertools import islice

@@ -4,8 +4,6 @@ Reads Amazon's metadata (JSON lines of 2014, 2018 and 2023) and any CSV, TSV or 
 have usual names or are named by the caller. Rejected rows are counted by reason.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -6,8 +6,6 @@ committed with each append: on the embedded log in the same transaction, so a re
 loss or repetition. On Kafka an append before a crash may be repeated; its ids count once.
 """
 
-from __future__ import annotations
-
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence

@@ -3,8 +3,6 @@
 In: records to append. Out: records by topic, partition and offset. Topic names are in `topics`.
 """
 
-from __future__ import annotations
-
 from recstream.log.dead_letters import (
     find_letter,
     original_content,

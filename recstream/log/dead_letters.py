@@ -3,8 +3,6 @@
 `recstream.log.decode` makes dead letters; the worker appends them with the effects of their records.
 """
 
-from __future__ import annotations
-
 import contextlib
 
 from recstream.core.events import decode_event

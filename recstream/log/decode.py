@@ -4,8 +4,6 @@
 reader loop calls one of the two, so that no record can raise in it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache

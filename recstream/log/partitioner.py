@@ -1,7 +1,5 @@
 """Partition of a key, the same as Kafka's own clients choose (murmur2)."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 _MASK = 0xFFFFFFFF

@@ -4,8 +4,6 @@ Two adapters: `recstream.log.embedded` (one SQLite file, several processes) and 
 One contract suite (`tests/contracts/`) runs against both.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 

@@ -3,8 +3,6 @@
 The log may be live or an exported slice.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Iterator
 from typing import TypeVar

@@ -1,7 +1,5 @@
 """Topic names, and each topic's partitions, compaction and retention."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 
 import msgspec

@@ -3,8 +3,6 @@
 In: generations to store, announcements in the log. Out: checked generations, moved by their deltas.
 """
 
-from __future__ import annotations
-
 from recstream.models.artifact import artifact_name, fetch, pack, prune, unpack
 from recstream.models.feed import ModelFeed, Unusable, apply_deltas
 from recstream.models.open import open_store

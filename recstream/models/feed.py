@@ -4,8 +4,6 @@ Workers, bridges and trainers each read it on their own, without a consumer grou
 records since the newest usable generation, not the whole topic.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """Model store in MongoDB's GridFS, for several machines."""
 
-from __future__ import annotations
-
 import builtins
 from collections.abc import Callable
 from typing import Any, TypeVar

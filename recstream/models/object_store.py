@@ -1,7 +1,5 @@
 """Store in anything that fsspec opens: S3, Google Cloud Storage, Azure, SFTP, memory."""
 
-from __future__ import annotations
-
 import builtins
 import contextlib
 from collections.abc import Callable

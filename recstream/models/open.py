@@ -1,7 +1,5 @@
 """Open the store of artifacts or checkpoints that a URL names."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from recstream.errors import InvalidSetting

@@ -6,8 +6,6 @@ is written under another name and renamed, so it is whole or not there. After a 
 it is written again.
 """
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import json

@@ -4,8 +4,6 @@ A trainer stores an artifact and then catches up for some seconds before it anno
 has prefetched the artifact serves the generation at once.
 """
 
-from __future__ import annotations
-
 import logging
 from concurrent.futures import Future, ThreadPoolExecutor
 from time import monotonic

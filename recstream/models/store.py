@@ -1,7 +1,5 @@
 """Model store: artifacts as blobs by name. The port, and a folder as the default implementation."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re

@@ -3,8 +3,6 @@
 A record that can't be read is logged and skipped: it must not stop a reader.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from recstream.core.records import GenerationAnnounced, ModelRecord, decode_model

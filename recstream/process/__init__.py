@@ -3,8 +3,6 @@
 In: functions to run, a supervisor's pipe. Out: threads that are restarted or end the role.
 """
 
-from __future__ import annotations
-
 from recstream.process.clock import system_clock_ms
 from recstream.process.event_loops import new_event_loop, run_in_loop
 from recstream.process.kernels import COMPILING, Kernels, fill_cache

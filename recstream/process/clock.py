@@ -1,7 +1,5 @@
 """The clock of worker and trainer; derived state never reads it."""
 
-from __future__ import annotations
-
 import time
 
 

@@ -1,7 +1,5 @@
 """Event loops of worker and bridge: uvloop's where it is installed, which takes half the time."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Coroutine
 from importlib import import_module

@@ -3,8 +3,6 @@
 Numba holds the interpreter's lock while it compiles, so a thread would stop everything else.
 """
 
-from __future__ import annotations
-
 import fcntl
 import hashlib
 import logging

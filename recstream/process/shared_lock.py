@@ -1,7 +1,5 @@
 """Readers–writer lock with one writer."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager

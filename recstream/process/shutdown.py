@@ -1,7 +1,5 @@
 """End a process in bounded time: after a signal, or when its supervisor is gone."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import os

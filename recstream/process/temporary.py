@@ -1,7 +1,5 @@
 """Classify transient errors and retry until they are gone."""
 
-from __future__ import annotations
-
 import errno
 import logging
 import threading

@@ -3,8 +3,6 @@
 No other module creates a thread or leaves a future unwatched (`tests/test_layout.py`).
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import os

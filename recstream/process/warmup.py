@@ -1,7 +1,5 @@
 """Load or compile the kernels of ranking, by one list of a synthetic user, and those of deltas."""
 
-from __future__ import annotations
-
 import gc
 
 

@@ -3,8 +3,6 @@
 In: a log or an exported slice, a model store, a plan. Out: a report of what differs.
 """
 
-from __future__ import annotations
-
 from recstream.replay.batch import Format, choose_basis, write_batch
 from recstream.replay.run import ReplayPlan, Report, play, replay
 from recstream.replay.verify import Progress

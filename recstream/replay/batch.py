@@ -4,8 +4,6 @@ A folder holds ``basis.json``, which names what the files are derived from, and 
 that exists is whole. A run that was interrupted continues where it stopped, as of the same moment.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal

@@ -1,7 +1,5 @@
 """Evaluate published lists by the events that followed them, from the log alone."""
 
-from __future__ import annotations
-
 from bisect import bisect_left
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Train every announced generation again from the log, and compare the digests."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Run a replay: derive state from the log, and compare lists, histories and generations."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial

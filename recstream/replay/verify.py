@@ -1,7 +1,5 @@
 """Verify published lists: derive each one from the log, and compare it byte for byte."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice

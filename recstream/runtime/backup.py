@@ -5,8 +5,6 @@ A backup is a folder: ``log.db``, the artifacts and checkpoints that the log ann
 catalogue's index are derived from the log and are not in it.
 """
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import hashlib

@@ -4,8 +4,6 @@ The workloads are generated from a seed before anything is timed, and every scen
 `scripts/bench/` measures more, longer, and against other libraries.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import platform

@@ -1,7 +1,5 @@
 """The demo shop of `recstream up`: put it into an empty log."""
 
-from __future__ import annotations
-
 from datetime import datetime
 
 import msgspec

@@ -1,7 +1,5 @@
 """Checks of this machine and of an installation, for `recstream doctor` and before a start."""
 
-from __future__ import annotations
-
 import errno
 import logging
 import os

@@ -6,8 +6,6 @@ by kill -9, the pipe closes and the role stops itself. Each role inherits the lo
 directory, so that no other supervisor starts there while one of them runs.
 """
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import logging

@@ -4,8 +4,6 @@ Nothing is converted: every version reads the log, table rows, checkpoints and a
 versions before it (`tests/golden`). What can't be read was written by a later version, or is damaged.
 """
 
-from __future__ import annotations
-
 import msgspec
 
 from recstream.checkpoints import Checkpoints, decode_manifest, open_checkpoints

@@ -3,8 +3,6 @@
 `traffic` yields events without ids and times, which the edge adds; `history` yields past events.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from itertools import islice
 

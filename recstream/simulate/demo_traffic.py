@@ -1,7 +1,5 @@
 """A thread that sends the traffic of the demo shop's customers to the log."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable
 from datetime import datetime

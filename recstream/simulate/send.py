@@ -1,7 +1,5 @@
 """Send synthetic events at a rate, by REST or straight to the log."""
 
-from __future__ import annotations
-
 import http.client
 import time
 from collections.abc import Callable, Iterable, Sequence

@@ -1,7 +1,5 @@
 """Products of the synthetic shop, a pure function of the seed."""
 
-from __future__ import annotations
-
 from importlib.resources import files
 from typing import NamedTuple
 

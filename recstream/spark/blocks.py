@@ -4,8 +4,6 @@ A block of entries is a file named by its digest. The factors of a side are one 
 writes its own range of it, the same bytes however often the task runs.
 """
 
-from __future__ import annotations
-
 import mmap
 import os
 import threading

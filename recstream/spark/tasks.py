@@ -4,8 +4,6 @@ A task and its result are JSON. It reads immutable files and writes a range of a
 running it twice, or late, changes nothing.
 """
 
-from __future__ import annotations
-
 from functools import lru_cache
 from pathlib import Path
 

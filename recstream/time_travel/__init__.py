@@ -3,8 +3,6 @@
 In: a log, a model store, a folder for snapshots. Out: lists of the past, and how two of them differ.
 """
 
-from __future__ import annotations
-
 from recstream.time_travel.changes import Change, compare
 from recstream.time_travel.checkpoints import (
     nearest_fold,

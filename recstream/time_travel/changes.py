@@ -1,7 +1,5 @@
 """How two lists differ: items that entered, left and moved."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import msgspec

@@ -1,7 +1,5 @@
 """Verify checkpoints: fold the log from one to the next, and compare every row."""
 
-from __future__ import annotations
-
 import tempfile
 from pathlib import Path
 

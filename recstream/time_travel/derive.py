@@ -1,7 +1,5 @@
 """Derive lists again from histories and a generation."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 

@@ -1,7 +1,5 @@
 """Fold a partition's interactions into histories, by the settings in force at each offset."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 

@@ -1,7 +1,5 @@
 """Any generation as of any of its deltas, from the models topic and the model store."""
 
-from __future__ import annotations
-
 from recstream.core.generation import Generation
 from recstream.core.records import DeltaAnnounced, GenerationAnnounced, decode_model
 from recstream.errors import ModelMismatch, NotFound

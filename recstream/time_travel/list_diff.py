@@ -1,7 +1,5 @@
 """Compare the lists of a user at two moments: what each published list in between changed, and why."""
 
-from __future__ import annotations
-
 from datetime import datetime
 
 import msgspec

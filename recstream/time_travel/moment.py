@@ -1,7 +1,5 @@
 """A moment of the log, by offset or by time."""
 
-from __future__ import annotations
-
 from datetime import datetime
 
 import msgspec

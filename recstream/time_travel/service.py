@@ -1,7 +1,5 @@
 """Lists of the past: derive and explain a user's list at any moment."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import NamedTuple
 

@@ -9,8 +9,6 @@ The first block is the newest checkpoint at or before the first question's offse
 question about an older offset starts the partition again from an older checkpoint, or the log's start.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Iterator
 from functools import partial

@@ -4,7 +4,5 @@ In: the histories' changelog, the catalogue and control topics. Out: artifacts a
 Start at `recstream.trainer.process.run`; `recstream.trainer.loop.Trainer` is the order of its work.
 """
 
-from __future__ import annotations
-
 from recstream.trainer.catalogue import CatalogueState
 from recstream.trainer.histories import Histories, UserColumns

@@ -4,8 +4,6 @@ Workers and bridges learn about the catalogue only from generations and their de
 topic. So a generation number and a delta number name everything that a list was made from.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from itertools import takewhile
 

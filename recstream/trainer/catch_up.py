@@ -6,8 +6,6 @@ first deltas are therefore made a few at a time while the old generation serves,
 together with the candidate. They reuse the serving generation's content neighbours.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from time import monotonic
 

@@ -1,7 +1,5 @@
 """Commands to the trainer from the control topic, and which of them are still to do."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping
 

@@ -4,8 +4,6 @@ A small training runs in a thread. A large one would delay the trainer's loop, s
 of its own (`recstream.trainer.training.backend`).
 """
 
-from __future__ import annotations
-
 import logging
 import threading
 import time

@@ -1,7 +1,5 @@
 """Read the trainer's input topics: the histories' changelog, the catalogue, and commands."""
 
-from __future__ import annotations
-
 import logging
 from collections import deque
 from collections.abc import Mapping

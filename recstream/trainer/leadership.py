@@ -1,7 +1,5 @@
 """Leadership of a trainer: it keeps the lease, and publishes heartbeats."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable
 from time import monotonic

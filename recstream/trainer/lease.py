@@ -1,7 +1,5 @@
 """Leader election of trainers: one is active, the others stand by."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import Protocol

@@ -5,8 +5,6 @@ announcements, progress and dead letters only: ingest does not depend on it. Tra
 background. Meanwhile the loop continues to read, and publishes deltas of the serving generation.
 """
 
-from __future__ import annotations
-
 import logging
 import threading
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The trainer's process: open the log and the model store, run the loop, shut down in order."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import os

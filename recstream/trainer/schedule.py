@@ -1,7 +1,5 @@
 """Decide when a training is due."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from time import monotonic
 

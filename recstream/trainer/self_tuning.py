@@ -6,8 +6,6 @@ trains a candidate by it, and the gate decides. Announcements contain the hyper-
 trained with, so a replay that trains again agrees.
 """
 
-from __future__ import annotations
-
 import logging
 import threading
 from collections.abc import Callable

@@ -15,6 +15,4 @@ changelog. An event passes these files in this order::
 `state` holds a partition in memory; `forget` carries out erasure requests.
 """
 
-from __future__ import annotations
-
 from recstream.worker.process import run

@@ -5,8 +5,6 @@ durable, or nothing of it was written. The embedded log commits the consumer gro
 Kafka commits it afterwards.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 

@@ -20,8 +20,6 @@ each partition has a transaction. Each partition is committed or refused on its 
 wait, lists share the append of their events. In a backlog each user then gets one (`list_pending`).
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 from collections.abc import Callable, Iterator, Sequence

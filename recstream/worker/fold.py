@@ -3,8 +3,6 @@
 Nothing here is durable: `recstream.worker.commit` writes the changed rows.
 """
 
-from __future__ import annotations
-
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence

@@ -4,8 +4,6 @@ A `SettingsActivated` record is appended before the first event is folded with n
 a replay uses the same ones. The append is refused if another worker owns the partition.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 

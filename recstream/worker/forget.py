@@ -16,8 +16,6 @@ once, the others may be repeated. On Kafka, requests wait until the oldest of a 
 ``forget_after_s`` old, or one is urgent: then all are carried out together. Step 3 takes hours there.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple, cast

@@ -1,7 +1,5 @@
 """Rank lists for users, and keep those that differ from the ones published before."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple

@@ -5,8 +5,6 @@ The event loop only waits for it. Artifacts are loaded by another thread, so tha
 swapped in between two groups of records.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import logging

@@ -1,7 +1,5 @@
 """The worker's process: from settings to a clean end."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import logging

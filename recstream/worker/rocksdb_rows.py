@@ -1,7 +1,5 @@
 """Rows of the table `user-histories` in Faust's RocksDB databases, and the folder they live in."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import fcntl

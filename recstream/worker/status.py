@@ -3,8 +3,6 @@
 The bridge serves them as metrics (`recstream.bridge.views.status`).
 """
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Sequence
 

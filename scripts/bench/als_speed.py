@@ -7,8 +7,6 @@ the ratios mean something on a shared machine; the minimum over all epochs is re
     python scripts/bench/als_speed.py --factors 64 --exact  # Cholesky against Cholesky
 """
 
-from __future__ import annotations
-
 import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # implicit: else its workers compete with BLAS

@@ -23,8 +23,6 @@ Examples::
     python scripts/bench/chaos.py --rounds 200 --per-world 20 --log both --output chaos.json --save
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import json

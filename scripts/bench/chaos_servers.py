@@ -1,7 +1,5 @@
 """What the worlds of chaos.py run on: a broker behind a relay that cuts connections, and a small disk."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import random

@@ -1,7 +1,5 @@
 """A world of chaos.py: a log, two workers, a trainer and a client, and the faults that happen to them."""
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import json

@@ -8,8 +8,6 @@ a process of its own on one partition's table of the same size, in turns without
     scripts/bench/checkpoint.py [--users 40000] [--rounds 3] [--seconds 15] [--save]
 """
 
-from __future__ import annotations
-
 import argparse
 import io
 import json

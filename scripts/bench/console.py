@@ -9,8 +9,6 @@ Chromium. Exits with 1 if the shop's first list takes longer than a second. ::
     python scripts/bench/console.py --data-dir DIR --save   # again: measures the restart too
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import random

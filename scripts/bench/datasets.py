@@ -4,8 +4,6 @@ Nothing of the data is kept in the repository. Each reader returns plain arrays;
 the order of its file, `prequential_replay.stream_of` sorts it by time.
 """
 
-from __future__ import annotations
-
 import csv
 import gzip
 import json

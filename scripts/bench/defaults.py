@@ -9,8 +9,6 @@ self-tuning calls it, then the weights of behaviour and popularity and the decay
 Lists are the product's own (`train`, `rank`), without content. ± is a 95 % interval, paired by user.
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime

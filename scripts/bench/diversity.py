@@ -8,8 +8,6 @@ Unlikeness is the mean over lists of the share of pairs that have neither catego
 common. What makes items alike to MMR is category, brand and factors, as by default.
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 from typing import NamedTuple

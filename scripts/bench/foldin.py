@@ -5,8 +5,6 @@
 python scripts/bench/foldin.py
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 import time

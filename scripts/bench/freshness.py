@@ -15,8 +15,6 @@ the machine, so the load generator's own work is part of what is measured. Besid
 reference: a TCP round trip through an asyncio echo server in another process, at the same rate.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import itertools

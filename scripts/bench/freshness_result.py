@@ -1,7 +1,5 @@
 """Write the result files of freshness.py: of one rate, or of a sweep with its plot."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from plot import Series, write_plot

@@ -8,8 +8,6 @@ run: how long a bare record takes from its acknowledgement to a tail of the log.
     scripts/bench/freshness_worker.py [--rate 200] [--seconds 20] [--sync full] [--json]
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import subprocess

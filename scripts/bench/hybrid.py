@@ -19,8 +19,6 @@ hybrid finds more than content and than ALS alone: the mean of the differences c
 95 % interval, the cases of one user (in all splits) taken as one observation.
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The shops of `hybrid.py`: public data sets as items with their facts and events in the order of time."""
 
-from __future__ import annotations
-
 import csv
 import json
 from collections.abc import Callable, Mapping

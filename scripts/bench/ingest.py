@@ -8,8 +8,6 @@ own read rate, and a plain Faust agent that writes a table, one event at a time.
     scripts/bench/ingest.py [--events 100000] [--users 2000] [--json] [--rounds 3]
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import json

@@ -11,8 +11,6 @@ events are in the log, and ends
 when the changelog's newest rows say that all are applied. No model is served: no lists are made.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import json

@@ -16,8 +16,6 @@ empty checkpoint, as if their users had been erased: a log of 30 million events 
 one length is measured at a time, on a new cluster (`scripts/kafka format`).
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import json

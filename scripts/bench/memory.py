@@ -14,8 +14,6 @@ GB of memory for the process that writes them. Restarting after 5 million users 
 6 GB of memory.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import json

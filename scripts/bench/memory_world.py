@@ -1,7 +1,5 @@
 """A world of memory.py: checkpoints of many users, a generation with random factors, and what a process holds."""
 
-from __future__ import annotations
-
 import io
 import resource
 from pathlib import Path

@@ -8,8 +8,6 @@ loops, other threads, the interpreter between steps) is the difference to its to
     python scripts/bench/one_event.py --rate 100 [--data-dir DIR] [--save]
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import atexit

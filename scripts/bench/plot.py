@@ -1,7 +1,5 @@
 """A line plot as an SVG file, with logarithmic axes."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from html import escape

@@ -10,8 +10,6 @@ buying or clicking again is what happens; there "what this user does again" stan
 Every choice, of the baselines too, is made on the warm-up.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 from collections.abc import Callable

@@ -13,8 +13,6 @@ measured from just before the append until the message is read; for the bare ser
 is told to send. Client and server share the machine.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import json

@@ -12,8 +12,6 @@ NDCG@20 with the ideal cut at min(20, |test|); means over users with test items.
 the training part only; the test part is read once, at the end.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 from timeit import default_timer

@@ -4,8 +4,6 @@ All entries of a user have one time, so that a history has no order. Their weigh
 the training part; the test part is read once. Differences are paired by user.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 

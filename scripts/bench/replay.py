@@ -7,8 +7,6 @@ generation, and then measures: reading the interactions raw; reading and decodin
 compares every list; and a question about the past, the first time and afterwards.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -6,8 +6,6 @@
     python scripts/bench/report.py --check   # exits with 1 if one is out of date
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import re

@@ -6,8 +6,6 @@ A script calls `save` when it is given ``--save``::
     python scripts/bench/report.py
 """
 
-from __future__ import annotations
-
 import json
 import os
 import platform

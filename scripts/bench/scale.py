@@ -6,8 +6,6 @@ python scripts/bench/scale.py                 # 1M users × 200k items × 100 ea
 python scripts/bench/scale.py --users 100000  # a tenth of it
 """
 
-from __future__ import annotations
-
 import argparse
 import resource
 import sys

@@ -1,7 +1,5 @@
 """The product as a method of sessions.py: what it would know after the training sessions."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """Session-based peers of `sessions.py`: what each learns from sessions, and how it scores the next click."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple

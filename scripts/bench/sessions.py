@@ -14,8 +14,6 @@ retailrocket has no times and no order: visitors are split at random, a visitor'
 order, and all of them have one time.
 """
 
-from __future__ import annotations
-
 import argparse
 import functools
 import itertools

@@ -9,8 +9,6 @@ weight of missing entries), so each uses parameters that suit it. ::
     python scripts/bench/spark.py --synthetic 20000000 --save  # as many entries as well
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

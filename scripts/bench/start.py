@@ -8,8 +8,6 @@ is one that a worker published. ::
     python scripts/bench/start.py --save
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

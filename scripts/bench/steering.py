@@ -22,8 +22,6 @@ worker pays after an event. The ways take turns. A peer follows: the plain fold-
 best round of each way, with the median beside it: other processes make rounds slower, never faster.
 """
 
-from __future__ import annotations
-
 import argparse
 import time
 from collections.abc import Callable

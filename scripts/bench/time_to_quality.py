@@ -10,8 +10,6 @@ checked against the test items after each epoch. Evaluation is not timed.
     python scripts/bench/time_to_quality.py --plot docs/images/time-to-quality.svg
 """
 
-from __future__ import annotations
-
 import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # implicit: else its workers compete with BLAS

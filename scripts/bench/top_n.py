@@ -10,8 +10,6 @@ takes the ten best with numpy, which is what a server without an index does. The
 over the same batch without looking at the result, and one pass of a sum over the float32 factors.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 from collections.abc import Callable

@@ -13,8 +13,6 @@ same run: events at 50/s, append → their list. ::
     python scripts/bench/upserts.py --items 20000 --rate 500 --phases log,rest --json
 """
 
-from __future__ import annotations
-
 import argparse
 import http.client
 import json

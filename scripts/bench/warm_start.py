@@ -5,8 +5,6 @@
     python scripts/bench/warm_start.py
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What a list would have been, what made it differ, and its origin: worked out by refolding by hand."""
 
-from __future__ import annotations
-
 import pytest
 
 from recstream.analysis import Alternative, causes, find_origin, what_if

@@ -1,7 +1,5 @@
 """A range of the log under other rules or another model, beside what was published."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 import pytest

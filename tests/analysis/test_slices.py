@@ -1,7 +1,5 @@
 """A part of the log travels as one file, and what it holds is derived again from it alone."""
 
-from __future__ import annotations
-
 import io
 import zipfile
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Histories in flat arrays against dictionaries."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Prequential replay against a slow one, and what it must never do: look ahead."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 

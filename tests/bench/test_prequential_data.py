@@ -1,7 +1,5 @@
 """The figures that the documentation states, on public data."""
 
-from __future__ import annotations
-
 import gzip
 import os
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The probability that users come back to an item."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """The search of a replay configuration on a made-up stream."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Tokens: whom they are for, how long, and what a bridge refuses to start without."""
 
-from __future__ import annotations
-
 import json
 
 import jwt

@@ -1,7 +1,5 @@
 """The HTTP server under slow and malformed clients: others are served, deadlines hold, answers are clear."""
 
-from __future__ import annotations
-
 import json
 import re
 import socket

@@ -1,7 +1,5 @@
 """Readiness: roles that do not beat, do not fold or do not keep up; a log that is away."""
 
-from __future__ import annotations
-
 import pytest
 
 from recstream.bridge.push import Pipeline

@@ -1,7 +1,5 @@
 """The bridge as a process: how it starts, what it refuses, how it ends."""
 
-from __future__ import annotations
-
 import json
 import signal
 import socket

@@ -1,7 +1,5 @@
 """A session becomes a user's: copies in the log, once, and for nobody but who it was."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import msgspec

@@ -1,7 +1,5 @@
 """A slow read of the generation delays no push, no list and no socket."""
 
-from __future__ import annotations
-
 import threading
 
 import msgspec

@@ -1,7 +1,5 @@
 """Every thread of a bridge goes on after an error that nobody listed, or ends the bridge."""
 
-from __future__ import annotations
-
 import threading
 
 import msgspec

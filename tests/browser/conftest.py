@@ -1,7 +1,5 @@
 """A real shop for the page's tests: `recstream up` in a folder of its own, and a real Chromium."""
 
-from __future__ import annotations
-
 import json
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """A page in all its looks: wide and narrow, light and dark, without loading it again."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

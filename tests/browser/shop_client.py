@@ -1,7 +1,5 @@
 """What the page's tests ask of the shop beside the page: its REST interface, and patience."""
 
-from __future__ import annotations
-
 import json
 import urllib.request
 from typing import Any

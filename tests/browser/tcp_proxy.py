@@ -1,7 +1,5 @@
 """A TCP proxy that can be killed: what a browser's offline switch does not do to a WebSocket."""
 
-from __future__ import annotations
-
 import contextlib
 import socket
 import threading

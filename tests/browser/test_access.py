@@ -1,7 +1,5 @@
 """The page for everybody: by keyboard, by name, at every width, in both colour schemes."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.browser.looks import looks, resize

@@ -1,7 +1,5 @@
 """The script for other shops: a page that knows nothing but its tag shows live lists."""
 
-from __future__ import annotations
-
 import uuid
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The console in a real browser: each page does what its user came for."""
 
-from __future__ import annotations
-
 import itertools
 import re
 import time

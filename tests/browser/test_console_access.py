@@ -1,7 +1,5 @@
 """No page has a violation that axe-core finds, in both colour schemes, wide and narrow."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.browser.looks import settle, violations

@@ -1,7 +1,5 @@
 """A bridge that dies and comes back under the console, and forms that are drawn again."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

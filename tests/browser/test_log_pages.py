@@ -1,7 +1,5 @@
 """The log, lists, dead letters and the lab: each does what its user came for, also by keyboard."""
 
-from __future__ import annotations
-
 import json
 import re
 from typing import Any

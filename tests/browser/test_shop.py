@@ -1,7 +1,5 @@
 """Step 10 of the flow in a real browser: the list follows the clicks, and nothing is lost."""
 
-from __future__ import annotations
-
 import itertools
 import re
 from typing import Any

@@ -1,7 +1,5 @@
 """The shop in a real browser: addresses, bursts of lists, what a click did, a stopped worker, a slow network."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import os

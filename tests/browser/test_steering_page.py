@@ -1,7 +1,5 @@
 """What came with hybrid lists, in a real browser: shelves, sums, merging, impressions, the steering panel."""
 
-from __future__ import annotations
-
 import itertools
 import re
 from typing import Any

@@ -1,7 +1,5 @@
 """Writes to MongoDB, without a server: what can't be stored holds up nothing else."""
 
-from __future__ import annotations
-
 import pytest
 from pymongo.errors import BulkWriteError
 

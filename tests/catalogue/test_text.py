@@ -1,7 +1,5 @@
 """Cursors of pages: what clients send back is a cursor, or an error that says so."""
 
-from __future__ import annotations
-
 import base64
 from contextlib import suppress
 

@@ -1,7 +1,5 @@
 """The store is a view of the topic: whatever happens to it, the log makes it equal again."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A log whose table lies in RocksDB, and the checkpoints of it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import msgspec

@@ -1,7 +1,5 @@
 """Checkpoints of a log without a worker's table: folded to an offset, then written."""
 
-from __future__ import annotations
-
 from recstream.checkpoints import Checkpoints, Manifest
 from recstream.checkpoints.columns import write_rows
 from recstream.checkpoints.manifest import file_name

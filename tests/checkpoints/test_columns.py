@@ -1,7 +1,5 @@
 """Table rows become columns of a Parquet file, and the same rows again."""
 
-from __future__ import annotations
-
 import io
 from datetime import timedelta
 

@@ -1,7 +1,5 @@
 """Which checkpoints fit a log, and what happens to those that don't."""
 
-from __future__ import annotations
-
 import errno
 import json
 

@@ -1,7 +1,5 @@
 """Retention deletes what the settings no longer keep, and never what a checkpoint can't replace."""
 
-from __future__ import annotations
-
 import pytest
 
 from recstream.checkpoints import audit_horizon, open_checkpoints, retain

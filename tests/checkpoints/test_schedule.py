@@ -1,7 +1,5 @@
 """When a worker makes checkpoints: by time, on request, and again after a failure."""
 
-from __future__ import annotations
-
 import asyncio
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A table is read beside its owner, and written again from a checkpoint."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 

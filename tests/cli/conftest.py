@@ -1,7 +1,5 @@
 """A data folder with a log in it, for the commands that look at one."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

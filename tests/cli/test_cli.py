@@ -1,7 +1,5 @@
 """The command line as people and scripts meet it: help, exit codes, JSON, errors in one line."""
 
-from __future__ import annotations
-
 import json
 import socket
 import subprocess

@@ -1,7 +1,5 @@
 """`recstream dead-letters`: what could not be read is listed, shown, mended and sent again."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Commands that look into the log or write to it."""
 
-from __future__ import annotations
-
 import io
 import json
 import socket

@@ -1,7 +1,5 @@
 """`recstream what-if`: list beside list, and a range of the log beside what was published."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """`recstream log create` and `recstream import products`, as people type them."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

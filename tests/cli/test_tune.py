@@ -1,7 +1,5 @@
 """`recstream tune`: what it prints is what the settings take."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

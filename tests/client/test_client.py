@@ -1,7 +1,5 @@
 """The clients: what they send to a bridge, what they repeat, and what they give up on."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 from collections.abc import Callable, Iterator

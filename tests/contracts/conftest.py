@@ -1,7 +1,5 @@
 """The adapters that the contract suites run against."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from pathlib import Path
 

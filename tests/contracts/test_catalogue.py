@@ -1,7 +1,5 @@
 """What every catalogue must do, whichever adapter serves it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any

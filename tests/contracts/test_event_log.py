@@ -1,7 +1,5 @@
 """What every adapter of the `EventLog` port promises."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The contract of every model store, and of the artifacts in it."""
 
-from __future__ import annotations
-
 import contextlib
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What an event must be to enter the log, and what the log's record looks like."""
 
-from __future__ import annotations
-
 import json
 import math
 from datetime import UTC, datetime, timedelta, timezone

@@ -1,7 +1,5 @@
 """No matrix from outside reaches a kernel with an index that it does not check."""
 
-from __future__ import annotations
-
 import copy
 import subprocess
 import sys

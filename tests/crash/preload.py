@@ -1,7 +1,5 @@
 """What the fork server imports before the first fork: everything, with kernels loaded."""
 
-from __future__ import annotations
-
 import tests.crash.roles  # noqa: F401 - imported for its imports
 from recstream.process.warmup import warm_up
 

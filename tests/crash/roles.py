@@ -3,8 +3,6 @@
 Everything heavy is imported once, in the server, so that a life costs a fork and not a start.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import multiprocessing

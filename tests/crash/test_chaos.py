@@ -1,7 +1,5 @@
 """A few rounds of scripts/bench/chaos.py: random faults, and afterwards nothing lost, twice or different."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

@@ -3,8 +3,6 @@
 ``RECSTREAM_KILLS`` sets how many kills (default 200).
 """
 
-from __future__ import annotations
-
 import os
 import random
 import signal

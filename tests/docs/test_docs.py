@@ -1,7 +1,5 @@
 """What the documents say is so: links lead somewhere, every command and setting is there."""
 
-from __future__ import annotations
-
 import doctest
 import importlib
 import json

@@ -1,7 +1,5 @@
 """The reference of event types has a row for each type, with its default weight."""
 
-from __future__ import annotations
-
 import re
 
 import msgspec

@@ -1,7 +1,5 @@
 """The manifests for Kubernetes: commands, settings and ports are those of the package."""
 
-from __future__ import annotations
-
 from itertools import chain
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """docs/explanation/one-event.md names files and functions that exist, in at most ten steps."""
 
-from __future__ import annotations
-
 import ast
 import re
 from pathlib import Path

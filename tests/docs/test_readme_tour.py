@@ -1,7 +1,5 @@
 """The README's tour, word for word, against a running demo."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

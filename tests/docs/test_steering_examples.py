@@ -1,7 +1,5 @@
 """Every steering document that the documents show can be set, and says something."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Blanking a user's records: any bytes are blanked or kept, and none stops the erasure."""
 
-from __future__ import annotations
-
 import msgspec
 import pytest
 from hypothesis import given, settings

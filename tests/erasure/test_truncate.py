@@ -1,7 +1,5 @@
 """Forgetting where records can't be blanked, as on Kafka: beginnings go, compaction does the rest."""
 
-from __future__ import annotations
-
 import itertools
 from typing import Any
 

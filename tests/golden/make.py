@@ -5,8 +5,6 @@
 Run it once a release, with the released version, and commit the five files that it writes here.
 """
 
-from __future__ import annotations
-
 import argparse
 import csv
 import json

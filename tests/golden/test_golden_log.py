@@ -6,8 +6,6 @@ were written, ``VERSION-slice.zip`` a part of the log as `recstream export` wrot
 ``VERSION-checkpoint.parquet`` with its manifest a checkpoint of partition 0.
 """
 
-from __future__ import annotations
-
 import json
 import tarfile
 from contextlib import closing

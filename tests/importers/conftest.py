@@ -1,7 +1,5 @@
 """Run imports into a log of the test's own."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What an import printed and appended, for tests."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator

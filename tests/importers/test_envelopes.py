@@ -1,7 +1,5 @@
 """Envelopes: many events in few records."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import msgspec

@@ -1,7 +1,5 @@
 """Product feeds and exports of shops become products."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import re

@@ -1,7 +1,5 @@
 """Files become events: read as the columns say, in time order, once, with bad lines counted."""
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """A file of products becomes items on the catalogue topic, once, with a report."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import os

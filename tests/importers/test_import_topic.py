@@ -1,7 +1,5 @@
 """Another system's topic as a source: each record once, garbage to the dead letters, over restarts."""
 
-from __future__ import annotations
-
 import json
 
 import msgspec

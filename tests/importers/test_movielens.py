@@ -1,7 +1,5 @@
 """MovieLens in its several forms: which files, which columns, which titles."""
 
-from __future__ import annotations
-
 import gzip
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Odd files: pipes, archives, encodings, quotes. Each is imported, or refused with what to do."""
 
-from __future__ import annotations
-
 import bz2
 import gzip
 import io

@@ -1,7 +1,5 @@
 """Odd tables: headers, columns, mappings. Each is imported, or refused with what to do."""
 
-from __future__ import annotations
-
 import contextlib
 import gzip
 import tracemalloc

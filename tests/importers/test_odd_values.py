@@ -1,7 +1,5 @@
 """Odd values: times, ids, ratings, JSON. Each row is an event, or rejected with the reason."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Presets: a file of each source's shape is recognised and read, end to end through the command."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

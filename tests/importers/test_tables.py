@@ -1,7 +1,5 @@
 """Parquet files and queries are read as tables."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import sqlite3

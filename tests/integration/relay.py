@@ -1,7 +1,5 @@
 """Something between clients and a broker that can keep some of the clients away for good."""
 
-from __future__ import annotations
-
 import contextlib
 import socket
 import struct

@@ -1,7 +1,5 @@
 """The roles as processes of their own, as an operator runs them."""
 
-from __future__ import annotations
-
 import json
 import signal
 import subprocess

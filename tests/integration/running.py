@@ -1,7 +1,5 @@
 """`recstream up` as people start it: a process of its own that tells its steps in JSON."""
 
-from __future__ import annotations
-
 import json
 import os
 import queue

@@ -1,7 +1,5 @@
 """Generated requests against the whole HTTP API: no server error, and no answer that is not documented."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """docker-compose.yml as Docker Compose reads it, and the commands in it run directly."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

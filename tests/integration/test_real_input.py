@@ -3,8 +3,6 @@
 The WebSocket is a real one, and so are the processes: what `recstream up` starts.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Training on a real Spark: the model of one machine, and executors that are killed."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

@@ -1,7 +1,5 @@
 """`recstream up`: from an empty folder to live lists, and back to nothing."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

@@ -1,7 +1,5 @@
 """No record raises in a reader: any bytes with any timestamp give events or dead letters."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 from datetime import datetime

@@ -1,7 +1,5 @@
 """Raw bytes at any time on every topic: no reader of the log stops, and none tells a traceback."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 

@@ -1,7 +1,5 @@
 """Who follows the models: from the newest usable generation on, each artifact checked."""
 
-from __future__ import annotations
-
 import msgspec
 import pytest
 

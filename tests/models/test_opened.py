@@ -1,7 +1,5 @@
 """Opened artifacts: mapped generations give the same lists and move by the same deltas."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 

@@ -1,7 +1,5 @@
 """Kernels are loaded from the cache, or compiled by another process while they are interpreted."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

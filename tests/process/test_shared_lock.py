@@ -1,7 +1,5 @@
 """Readers do not wait for each other; a writer is alone, and gets its turn."""
 
-from __future__ import annotations
-
 import threading
 
 from recstream.process import SharedLock

@@ -1,7 +1,5 @@
 """A role waits for a log or store that is away when it starts, until it is stopped."""
 
-from __future__ import annotations
-
 import errno
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """Background threads: restarted or fatal after an error, never silent."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import os

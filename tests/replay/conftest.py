@@ -1,7 +1,5 @@
 """A world in which things happened."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

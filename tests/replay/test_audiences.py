@@ -1,7 +1,5 @@
 """Rules and arms for some users and contexts: in lists, and in a replay of them."""
 
-from __future__ import annotations
-
 from recstream.log.topics import INTERACTIONS
 from recstream.replay.run import ReplayPlan, replay
 from tests.replay.test_times_of_items import lists

@@ -1,7 +1,5 @@
 """Batches: the lists of time travel for everybody, whole files, and going on after an interruption."""
 
-from __future__ import annotations
-
 import json
 from functools import partial
 from pathlib import Path

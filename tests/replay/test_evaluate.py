@@ -1,7 +1,5 @@
 """A worker that lives through everything, and a replay of the log, judge the lists alike."""
 
-from __future__ import annotations
-
 import pytest
 
 from recstream.control.reader import read_timeline

@@ -1,7 +1,5 @@
 """A user is forgotten: nothing of them is left, all the rest is as it was, and still verifies."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """No record of any topic stops a replay, a query about the past, an export or a trainer."""
 
-from __future__ import annotations
-
 import threading
 from pathlib import Path
 

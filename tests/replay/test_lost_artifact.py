@@ -1,7 +1,5 @@
 """A worker whose newest artifact is lost serves an older generation without what was withdrawn since."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import msgspec

@@ -5,8 +5,6 @@ repeated events, crashes before and after an append, restarts, a table lost, rec
 partitions handed over, trainings, deltas, changed rules, users forgotten.
 """
 
-from __future__ import annotations
-
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Steering in the life of a log: adopted while workers run, and the same again in every replay."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

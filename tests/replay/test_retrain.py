@@ -1,7 +1,5 @@
 """Every generation is trained again from the log, bit for bit."""
 
-from __future__ import annotations
-
 import msgspec
 
 from recstream.control.reader import read_timeline

@@ -1,7 +1,5 @@
 """A replay derives state from the log alone, compares what it is asked to, and writes nothing over."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

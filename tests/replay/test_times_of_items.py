@@ -1,7 +1,5 @@
 """Lists that depend on the time: they name it, and a replay derives them from it."""
 
-from __future__ import annotations
-
 import msgspec
 
 from recstream.core.events import from_timestamp_ms

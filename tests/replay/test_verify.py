@@ -1,7 +1,5 @@
 """Every published list can be made again from the log, byte for byte; and a forged one is found."""
 
-from __future__ import annotations
-
 import msgspec
 import pytest
 

@@ -1,7 +1,5 @@
 """A small installation without processes: a real embedded log, the real folds, made-up generations."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import closing

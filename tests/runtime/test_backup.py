@@ -1,7 +1,5 @@
 """Backups: whole or refused, of one moment, and restored as a log of a new epoch."""
 
-from __future__ import annotations
-
 import json
 import threading
 from contextlib import closing

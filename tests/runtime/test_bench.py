@@ -1,7 +1,5 @@
 """`recstream bench`: every scenario beside its reference."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """Checks before a start: a full disk is waited out by supervised roles, and said by others."""
 
-from __future__ import annotations
-
 import os
 import socket
 import time

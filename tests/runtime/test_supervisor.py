@@ -1,7 +1,5 @@
 """Roles as processes: restarted when they die, stopped together, never left behind."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal

@@ -1,7 +1,5 @@
 """Progress of `recstream up`, read from the log: a failing log stops no role."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

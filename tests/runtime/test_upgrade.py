@@ -1,7 +1,5 @@
 """`recstream upgrade`: what this version reads, and what to do about the rest."""
 
-from __future__ import annotations
-
 import json
 
 import msgspec

@@ -1,7 +1,5 @@
 """The made-up shop: equal for an equal seed, and with the regularities that a model can learn."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from itertools import islice

@@ -1,7 +1,5 @@
 """Blocks: how rows are cut, and that files are what was written."""
 
-from __future__ import annotations
-
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st

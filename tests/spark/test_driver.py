@@ -1,7 +1,5 @@
 """Training by blocks: the model of `ALS.fit`, whatever the blocks, and also after faults."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Folding the log from one checkpoint to the next gives the same bytes."""
 
-from __future__ import annotations
-
 import io
 
 import msgspec

@@ -1,7 +1,5 @@
 """Any list of the past is made again, and how one became another is told step by step."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

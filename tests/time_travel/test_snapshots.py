@@ -1,7 +1,5 @@
 """Histories and lists as of any offset, from rows kept at intervals and the events since."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Time travel and replay start from the nearest checkpoint, and never answer from a part of the past."""
 
-from __future__ import annotations
-
 import pytest
 
 from recstream.analysis import parse_ranges

@@ -1,7 +1,5 @@
 """A world for each test of this folder, fed or with trainers."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.trainer.trainer_world import Place, likes

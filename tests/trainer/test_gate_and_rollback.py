@@ -1,7 +1,5 @@
 """The trainer does not adopt what is clearly worse, and goes back to a generation when asked to."""
 
-from __future__ import annotations
-
 import msgspec
 import numpy as np
 import pytest

@@ -1,7 +1,5 @@
 """The trainer's inputs start from checkpoints: the same histories as from the whole changelog."""
 
-from __future__ import annotations
-
 import msgspec
 import pytest
 

@@ -1,7 +1,5 @@
 """The lease on the models topic: who lost it stands by before taking it again."""
 
-from __future__ import annotations
-
 from recstream.trainer.lease import EmbeddedLease
 
 

@@ -1,7 +1,5 @@
 """The trainer over a real log, turn by turn."""
 
-from __future__ import annotations
-
 import threading
 
 import msgspec

@@ -1,7 +1,5 @@
 """Artifacts that are lost, damaged or can't be stored: the trainer numbers on and waits."""
 
-from __future__ import annotations
-
 import errno
 import threading
 

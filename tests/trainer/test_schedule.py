@@ -1,7 +1,5 @@
 """When a training is due."""
 
-from __future__ import annotations
-
 import pytest
 
 from recstream.settings import Settings

@@ -1,7 +1,5 @@
 """The trainer searches hyper-parameters while it is idle; the gate decides about what it finds."""
 
-from __future__ import annotations
-
 from concurrent.futures import Future
 
 import msgspec

@@ -1,7 +1,5 @@
 """What the tests of trainings and of the trainer share: events, snapshots, and trainers over a real log."""
 
-from __future__ import annotations
-
 import time
 
 import msgspec

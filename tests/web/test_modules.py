@@ -1,7 +1,5 @@
 """The page's modules, run by Node as a browser would load them: no build step, no packages."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A world for each test of this folder."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.worker.installation import Installation

@@ -1,7 +1,5 @@
 """A data directory with a log and workers over it, on the real transport, table and RocksDB."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import subprocess

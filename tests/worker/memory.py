@@ -1,7 +1,5 @@
 """Rows in memory, and appends without a consumer group, for engines under test."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from recstream.errors import LogFenced

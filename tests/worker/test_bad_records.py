@@ -1,7 +1,5 @@
 """What can't be read becomes a dead letter, once, and stops nobody."""
 
-from __future__ import annotations
-
 import msgspec
 import pytest
 

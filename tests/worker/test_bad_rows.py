@@ -1,7 +1,5 @@
 """Table rows that no decoder can read are made again from the log, and stop nobody."""
 
-from __future__ import annotations
-
 import pytest
 
 from recstream.core.history.table_rows import APPLIED_KEY, chunk_key, list_key, page_key

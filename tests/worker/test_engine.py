@@ -1,7 +1,5 @@
 """Effects once: whatever is delivered again, lost or cut short, tables and lists come out the same."""
 
-from __future__ import annotations
-
 import contextlib
 
 import hypothesis.strategies as st

@@ -1,7 +1,5 @@
 """`faust -A recstream.worker.app worker` runs the worker, and importing the module has no effect."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

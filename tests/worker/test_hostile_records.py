@@ -1,7 +1,5 @@
 """No record of any topic that a worker reads stops it: what can't be read becomes a dead letter."""
 
-from __future__ import annotations
-
 import json
 
 import hypothesis.strategies as st

@@ -1,7 +1,5 @@
 """Lists of the engine: when they are made, published and refreshed, and by which rules."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

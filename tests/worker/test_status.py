@@ -1,7 +1,5 @@
 """The worker's status record."""
 
-from __future__ import annotations
-
 from recstream.worker.status import WorkerTotals
 
 

@@ -1,7 +1,5 @@
 """Tables that don't match the log are set aside and rebuilt; a full disk is waited out."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import shutil

@@ -1,7 +1,5 @@
 """A worker that is stopped (SIGSTOP) loses its partitions within 15 s, and disturbs nobody later."""
 
-from __future__ import annotations
-
 import signal
 import time
 

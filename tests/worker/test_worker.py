@@ -1,7 +1,5 @@
 """The worker on the real transport, table and RocksDB: the loop, restarts, and kill -9."""
 
-from __future__ import annotations
-
 import asyncio
 import shutil
 import signal

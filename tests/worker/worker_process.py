@@ -5,8 +5,6 @@ or after it and before the write to RocksDB; or instead of the N-th time that a 
 records, or the request itself, are blanked.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import signal

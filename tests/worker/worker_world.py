@@ -1,7 +1,5 @@
 """What the tests of this folder share: a log of their own, events, and a small generation."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any

@@ -3,8 +3,6 @@
 In: `Deps`. Out: a Flask app that a WSGI server runs.
 """
 
-from __future__ import annotations
-
 from recstream.bridge.http.app import MAX_REQUEST_BYTES, create_app
 from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.problems import PROBLEM_JSON

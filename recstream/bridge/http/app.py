@@ -1,7 +1,5 @@
 """Create the Flask app from its dependencies."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import cache
 

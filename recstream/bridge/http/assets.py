@@ -5,8 +5,6 @@ the modules that it imports, and each style sheet with its imports. Addresses co
 the whole folder, so that browsers may keep them forever.
 """
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import posixpath

@@ -1,7 +1,5 @@
 """Read request bodies, one JSON value or the entries of a batch; write JSON answers."""
 
-from __future__ import annotations
-
 import codecs
 from collections.abc import Collection, Sequence
 from typing import Any

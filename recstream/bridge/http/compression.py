@@ -1,7 +1,5 @@
 """Compress answers on the fly for clients that accept it."""
 
-from __future__ import annotations
-
 import gzip
 from http import HTTPStatus
 

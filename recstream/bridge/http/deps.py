@@ -1,7 +1,5 @@
 """Dependencies of the routes, all passed in: no route reads a clock, a setting or the environment."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime

@@ -4,8 +4,6 @@ WSGI decodes the whole path: ``/v1/users/a%2Fb`` and ``/v1/users/a/b`` look the 
 takes the path from the request line and keeps ``/`` and ``%`` inside a segment escaped for routing.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import unquote, unquote_to_bytes

@@ -1,7 +1,5 @@
 """Errors of the HTTP API as ``application/problem+json`` (RFC 9457)."""
 
-from __future__ import annotations
-
 import logging
 from http import HTTPStatus
 from typing import Any

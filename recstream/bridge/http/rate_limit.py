@@ -1,7 +1,5 @@
 """Limit the rate of each client's requests and events by a token bucket."""
 
-from __future__ import annotations
-
 import threading
 from collections import OrderedDict
 from collections.abc import Callable

@@ -3,8 +3,6 @@
 A client or a proxy may send its own in ``X-Request-Id``.
 """
 
-from __future__ import annotations
-
 import re
 import secrets
 

@@ -1,7 +1,5 @@
 """Declare a route and its OpenAPI description with one decorator, and add it to a Flask app."""
 
-from __future__ import annotations
-
 import inspect
 import threading
 import time

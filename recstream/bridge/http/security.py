@@ -1,7 +1,5 @@
 """Check origin and host of requests; set CORS and security headers."""
 
-from __future__ import annotations
-
 import contextlib
 import ipaddress
 import re

@@ -5,8 +5,6 @@ the event is new and valid; the client is within its rate. Flask answers every o
 way or with an error. Requests that wait together share one append.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import re

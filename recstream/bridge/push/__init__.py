@@ -3,8 +3,6 @@
 In: upgraded sockets from the HTTP routes, lists and records from the log. Out: JSON messages.
 """
 
-from __future__ import annotations
-
 from recstream.bridge.push.connection import Outgoing
 from recstream.bridge.push.hub import Hub, Refused
 from recstream.bridge.push.log_feed import LogFeed, log_record

@@ -1,7 +1,5 @@
 """One push connection: its identity, its subscriptions, and what waits while the client reads slowly."""
 
-from __future__ import annotations
-
 from typing import Protocol
 
 from recstream.bridge.auth import NOBODY, Identity

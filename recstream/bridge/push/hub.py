@@ -4,8 +4,6 @@ Everything here runs on the loop thread of `recstream.bridge.push.loop`, except 
 reads only.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence

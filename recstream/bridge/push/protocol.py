@@ -4,8 +4,6 @@
 that a client misses are named in a `Gap`.
 """
 
-from __future__ import annotations
-
 from enum import IntEnum
 from typing import Annotated, Any, Literal
 

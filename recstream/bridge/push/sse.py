@@ -1,7 +1,5 @@
 """Server-sent events: the messages of the WebSocket for clients without one."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from recstream.bridge.auth import Identity

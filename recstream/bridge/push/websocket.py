@@ -4,8 +4,6 @@ A Flask route makes the handshake with `websockets.server.ServerProtocol`, which
 module sends and receives frames.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from collections.abc import Sequence

@@ -3,8 +3,6 @@
 In: records of the topics that the bridge follows. Out: what the routes and the hub read.
 """
 
-from __future__ import annotations
-
 from recstream.bridge.views.dedup_window import DedupWindow
 from recstream.bridge.views.event_counts import Counted, CountsFeed
 from recstream.bridge.views.items import Items

@@ -1,7 +1,5 @@
 """Generations and deltas that were announced, as far as a bridge has read the log."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 
 from rocksdict import Rdict, WriteBatch

@@ -1,7 +1,5 @@
 """RocksDB database of a bridge's views, held by one process and emptied for another log."""
 
-from __future__ import annotations
-
 import fcntl
 import logging
 import os

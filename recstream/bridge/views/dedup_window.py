@@ -4,8 +4,6 @@ The window belongs to one process and only saves space in the log. The fold deci
 once: it sees the events of every bridge.
 """
 
-from __future__ import annotations
-
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable

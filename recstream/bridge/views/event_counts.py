@@ -1,7 +1,5 @@
 """Counts of the events of the last weeks, kept current with the interactions topic by a thread."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 

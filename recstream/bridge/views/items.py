@@ -1,7 +1,5 @@
 """The bridge's view of the catalogue, kept current with its topic by a thread."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime

@@ -1,7 +1,5 @@
 """Search a topic: all partitions merged by time, filtered, in bounded work a call."""
 
-from __future__ import annotations
-
 import heapq
 import time
 from collections.abc import Callable, Iterator, Mapping

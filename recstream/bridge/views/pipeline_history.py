@@ -1,7 +1,5 @@
 """One hour of the pipeline's state, sampled by a thread, and how fresh lists were."""
 
-from __future__ import annotations
-
 import logging
 import threading
 from bisect import bisect_left

@@ -1,7 +1,5 @@
 """A folder of exported slices: listed, read, and opened to look into."""
 
-from __future__ import annotations
-
 import re
 import threading
 from collections import OrderedDict

@@ -1,7 +1,5 @@
 """Where new views start: checkpoints of the histories, the newest lists, the newest generations."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from itertools import chain, islice
 

@@ -1,7 +1,5 @@
 """State of the roles, collected from their records on topic `recstream.pipeline`."""
 
-from __future__ import annotations
-
 import logging
 import threading
 from collections import deque

@@ -1,7 +1,5 @@
 """Lists of the past, recomputed from the log with snapshots in a folder of this bridge."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

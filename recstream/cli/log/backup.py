@@ -1,7 +1,5 @@
 """`recstream backup`: create, verify and restore backups of an embedded log."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 

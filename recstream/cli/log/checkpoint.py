@@ -1,7 +1,5 @@
 """`recstream checkpoint`: create, list and verify checkpoints of the histories."""
 
-from __future__ import annotations
-
 import logging
 import os
 import sys

@@ -1,7 +1,5 @@
 """`recstream dead-letters`: list, show and resend records that could not be read."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing

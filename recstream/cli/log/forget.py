@@ -1,7 +1,5 @@
 """`recstream forget`: erase a user's data."""
 
-from __future__ import annotations
-
 import time
 
 import click

@@ -1,7 +1,5 @@
 """`recstream import`: import files of events and products into the log."""
 
-from __future__ import annotations
-
 import codecs
 import threading
 from datetime import UTC

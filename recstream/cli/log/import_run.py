@@ -1,7 +1,5 @@
 """One run of `recstream import`: the log, progress bars, and the report."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self

@@ -1,7 +1,5 @@
 """`recstream replay` and `export`: derive all state again from the log; write a part of it to a file."""
 
-from __future__ import annotations
-
 import contextlib
 import time
 from collections.abc import Iterator

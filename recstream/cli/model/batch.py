@@ -1,7 +1,5 @@
 """`recstream batch`: everybody's lists, or every item's similar items, as files."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 from typing import Literal

@@ -1,7 +1,5 @@
 """`recstream explain` and `why-not`: contributions to a score, and why an item is not listed."""
 
-from __future__ import annotations
-
 import click
 
 from recstream.cli.open import time_travel

@@ -1,7 +1,5 @@
 """`recstream models`: list and show generations, and roll back to one."""
 
-from __future__ import annotations
-
 import time
 
 import click

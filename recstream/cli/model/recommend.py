@@ -1,7 +1,5 @@
 """`recstream recommend`: show a user's list, the newest or that of a past moment."""
 
-from __future__ import annotations
-
 import contextlib
 from typing import Any
 

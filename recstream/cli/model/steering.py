@@ -1,7 +1,5 @@
 """`recstream steering`: set, show, check and clear the document of merchandising rules."""
 
-from __future__ import annotations
-
 import time
 from contextlib import closing
 

@@ -1,7 +1,5 @@
 """`recstream train`: ask for a new generation, and wait for it."""
 
-from __future__ import annotations
-
 import time
 
 import click

@@ -1,7 +1,5 @@
 """`recstream tune`: choose hyper-parameters on the events of the log."""
 
-from __future__ import annotations
-
 from contextlib import closing
 from typing import Any
 

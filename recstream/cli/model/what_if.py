@@ -1,7 +1,5 @@
 """`recstream what-if`: a user's list, or a range of the log, under other rules or another model."""
 
-from __future__ import annotations
-
 from contextlib import closing
 from pathlib import Path
 from typing import Any

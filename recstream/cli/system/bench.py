@@ -1,7 +1,5 @@
 """`recstream bench`: a short benchmark of this machine."""
 
-from __future__ import annotations
-
 import click
 
 from recstream.cli.options import is_terminal, json_option, say, table

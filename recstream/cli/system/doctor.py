@@ -1,7 +1,5 @@
 """`recstream doctor`: check this machine and the installation."""
 
-from __future__ import annotations
-
 import click
 import msgspec
 

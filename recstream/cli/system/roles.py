@@ -1,7 +1,5 @@
 """`recstream worker`, `trainer`, `bridge`: one role of a deployment in the foreground."""
 
-from __future__ import annotations
-
 import logging
 import sys
 

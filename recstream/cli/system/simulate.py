@@ -1,7 +1,5 @@
 """`recstream simulate`: send events of synthetic customers, by REST or straight to the log."""
 
-from __future__ import annotations
-
 import time
 
 import click

@@ -1,7 +1,5 @@
 """`recstream token`: issue an access token for the bridge."""
 
-from __future__ import annotations
-
 import time
 
 import click

@@ -1,7 +1,5 @@
 """`recstream up`: run the whole system on this machine, in the foreground."""
 
-from __future__ import annotations
-
 import signal
 import sys
 import time

@@ -1,7 +1,5 @@
 """`recstream upgrade`: check that this version reads what earlier ones wrote."""
 
-from __future__ import annotations
-
 from contextlib import closing
 
 import click

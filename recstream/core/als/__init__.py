@@ -4,8 +4,6 @@ A trained `ALSModel` folds users and items in, ranks items and explains scores. 
 on blocks of rows, for training on several machines.
 """
 
-from __future__ import annotations
-
 from recstream.core.als.block_solver import BlockSolver
 from recstream.core.als.half_step import axes_of, gramian_ranges, width_of
 from recstream.core.als.model import ALSModel

@@ -5,8 +5,6 @@ on its number of threads. Here each sum runs in the order of its index; inner lo
 sums at once, which the compiler vectorises.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from recstream.core.als.objective import row_terms

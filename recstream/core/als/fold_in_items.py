@@ -1,7 +1,5 @@
 """Fold-in of items: solve item factors against a generation's user factors, with an optional prior."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from recstream.core.als.half_step import Axes, make_plan, padded, principal_axes, rotate, solve

@@ -4,8 +4,6 @@ Both sum in a fixed order. With BLAS the order would depend on the number of thr
 position.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

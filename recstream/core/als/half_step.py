@@ -9,8 +9,6 @@ regularization and separable weights cost nothing. Products ``x·y`` don't chang
 these axes.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -12,8 +12,6 @@ n̄ is the mean number of entries of users with any. Weights of popularity and n
 `typical_score`.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

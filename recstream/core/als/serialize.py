@@ -1,7 +1,5 @@
 """Format of an ALS model as named arrays: the arguments of `ALSModel`, its numbers in a JSON header."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

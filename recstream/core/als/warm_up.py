@@ -1,7 +1,5 @@
 """Compile or load every kernel of training and fold-in before the first request."""
 
-from __future__ import annotations
-
 from typing import Any, get_args
 
 import numpy as np

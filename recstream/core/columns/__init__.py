@@ -3,6 +3,4 @@
 `IdTable` numbers string ids in one block of bytes with a hash index.
 """
 
-from __future__ import annotations
-
 from recstream.core.columns.id_table import IdRows, IdTable, JoinedIds

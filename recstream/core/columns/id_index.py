@@ -1,7 +1,5 @@
 """Compiled hash index of `IdTable`: open addressing, the row + 1 in each used slot."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -3,8 +3,6 @@
 In: catalogue items. Out: features, content neighbours, predicted factors, columns that rules test.
 """
 
-from __future__ import annotations
-
 from recstream.core.content.categories import CATEGORY_GRAMMAR, is_within
 from recstream.core.content.clean import PRODUCT_COLUMNS, RejectedRow, clean_product, column_name
 from recstream.core.content.columns import AttributeColumns

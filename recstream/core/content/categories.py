@@ -4,8 +4,6 @@ Rules, content tokens and importers all use `category_levels`. Generations keep 
 that they were trained with (hyper-parameter ``category_grammar``), so that a replay derives equal lists.
 """
 
-from __future__ import annotations
-
 import re
 
 CATEGORY_GRAMMAR = 2

@@ -1,7 +1,5 @@
 """Clean a row of a product file (a shop's or Amazon's) into an `Item`, or return the reason why there is none."""
 
-from __future__ import annotations
-
 import html
 import math
 import re

@@ -5,8 +5,6 @@ unowned slots. Slots are packed in blocks; only the last, partial block is packe
 `recstream.core.numeric.sparse_topk` searches the blocks.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from scipy import sparse
 

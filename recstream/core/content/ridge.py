@@ -4,8 +4,6 @@ Solved by conjugate gradients for all factors at once. Sums are float64 in a fix
 the map has the same bits whatever the BLAS and the number of threads.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

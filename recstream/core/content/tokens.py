@@ -5,8 +5,6 @@ after NFKC and case folding; scripts written without spaces give bigrams of char
 before anything that costs more than one pass over them.
 """
 
-from __future__ import annotations
-
 import html
 import itertools
 import math

@@ -5,8 +5,6 @@ Two vectors with angle a between them share a band of `BITS` bits with probabili
 vectors take part in the same search, the same neighbours and the same prior of cold items.
 """
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import math

@@ -4,8 +4,6 @@ Offline: `metrics`, `search` of hyper-parameters. In the stream: `gate` (the gat
 and `online` (hit rates of published lists). `scripts/bench/prequential_replay` replays data sets.
 """
 
-from __future__ import annotations
-
 from recstream.core.evaluation.gate import HeldOut, evaluate_candidate, hold_out, n_held_out
 from recstream.core.evaluation.online import (
     RankHistograms,

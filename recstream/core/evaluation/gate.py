@@ -6,8 +6,6 @@ learns the held-out entries from its first delta. Items that the candidate knows
 compared.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 

@@ -4,8 +4,6 @@ Batch metrics compare lists with a test matrix and average over users with test 
 events take the rank of the event's item.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -6,8 +6,6 @@ are evaluated: items of the history are not in lists. Events with a ``rec_id`` c
 number over the items shown by impressions with a ``rec_id`` is the click-through rate.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -8,8 +8,6 @@ the best are tried again at higher cost, rung by rung. Candidates are proportion
 part out.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field

@@ -1,7 +1,5 @@
 """Successive halving: rungs of rising cost, and the candidates tried on each."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace

@@ -1,7 +1,5 @@
 """Search of the weights of behaviour and popularity on held-out events, for factors that are chosen."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -4,8 +4,6 @@
 `opened` the form that processes share.
 """
 
-from __future__ import annotations
-
 from recstream.core.generation.generation import Generation
 from recstream.core.generation.opened import OpenedArrays, open_generation, opened_arrays
 from recstream.core.generation.scoring import ScoringParameters

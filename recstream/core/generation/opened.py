@@ -3,8 +3,6 @@
 They can be memory-mapped by several processes: each changes its own copy of the pages that deltas touch.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """A generation as named arrays, and back."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Fading weights of a history's entries: newer entries count more."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from recstream.core.numeric.arrays import Float32s

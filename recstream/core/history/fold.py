@@ -13,8 +13,6 @@ is among the last `WINDOW_IDS` of the user's changes nothing either, even with a
 counts once. An id that returns after more events than that of the same user counts again.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 import zlib

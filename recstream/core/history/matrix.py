@@ -1,7 +1,5 @@
 """The training matrix: histories as CSR rows."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Mapping, Sequence
 

@@ -1,7 +1,5 @@
 """Properties of a user, set by events of type ``profile``, and the context of the newest event."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -5,8 +5,6 @@ with the user's other rows, so that all rows come back byte for byte.
 """
 # ruff: noqa: C901, PLR0911, PLR0912, PLR0915, PLR2004  (a parser; its numbers are codes of MessagePack)
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 

@@ -14,8 +14,6 @@ An event rewrites the header, one page, rarely two more (a split), and every `CH
 chunk of ids. The table and its changelog hold the same rows, in the partition of the user's events.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable
 

@@ -3,8 +3,6 @@
 In: (user, item, time) entries. Out: a `Neighbours` table, and the scores a history gets from it.
 """
 
-from __future__ import annotations
-
 from recstream.core.neighbours.behaviour import (
     BEHAVIOUR_VERSION,
     BEHAVIOUR_WEIGHT,

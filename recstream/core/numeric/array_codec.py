@@ -3,8 +3,6 @@
 `array_digest` is the digest of a generation.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

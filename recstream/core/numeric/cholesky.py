@@ -1,7 +1,5 @@
 """Solve small positive definite systems by Cholesky, one system in each SIMD lane."""
 
-from __future__ import annotations
-
 from recstream.core.numeric.arrays import Float32s
 from recstream.core.numeric.jit import ZERO, compiled, helper
 from recstream.core.numeric.simd import (

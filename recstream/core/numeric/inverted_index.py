@@ -5,8 +5,6 @@ are dense rows of bytes (*planes*), the others posting lists. `recstream.core.nu
 searches it.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

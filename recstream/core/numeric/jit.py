@@ -5,8 +5,6 @@ on a thread pool (`recstream.core.numeric.pool`): kernels may run on several Pyt
 and an argument bounds the number of threads.
 """
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import sys

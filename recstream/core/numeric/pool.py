@@ -1,7 +1,5 @@
 """Thread pool for compiled kernels, which release the GIL."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager

@@ -13,8 +13,6 @@ lies in each lane.
 
 # ruff: noqa: C901, PLR0912  (an inner loop is one function: calls with vectors cost registers)
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -10,8 +10,6 @@ lanes by halves. So equal numbers give equal bits, wherever they lie in memory.
 
 # ruff: noqa: ARG001  (numba passes every argument by position)
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -6,8 +6,6 @@ registers of 16 numbers with AVX-512, 16 registers of 8 with AVX2.
 
 # ruff: noqa: ARG001  (numba passes every argument by position)
 
-from __future__ import annotations
-
 from typing import Any
 
 from llvmlite import ir

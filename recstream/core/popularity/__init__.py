@@ -3,8 +3,6 @@
 In: item rows of events in the order of the log. Out: a bias for every item.
 """
 
-from __future__ import annotations
-
 from recstream.core.popularity.order import POPULARITY_VERSION, in_order
 from recstream.core.popularity.popularity import (
     HALF_LIVES,

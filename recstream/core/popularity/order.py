@@ -1,7 +1,5 @@
 """Order of entries in which popularity counts them: by time."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from recstream.core.numeric.arrays import Int64s

@@ -4,8 +4,6 @@ Short memories hold a few events. Without a limit they belong to the user who ac
 counted between trainings is not lost: a training counts each pair of user and item once.
 """
 
-from __future__ import annotations
-
 from collections import OrderedDict, deque
 
 USER_SHARE = 0.125

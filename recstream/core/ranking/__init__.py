@@ -4,8 +4,6 @@ A list passes `rank`, `compiled_arm`, `fatigue` (excluded items), `rerank` with 
 `neighbour_scores`, `rerank_kernel`, which writes the final order), and `recommendations`.
 """
 
-from __future__ import annotations
-
 from recstream.core.ranking.compiled_arm import CompiledArm, compile_arm, steering_warnings
 from recstream.core.ranking.explain import Explanation, explain
 from recstream.core.ranking.rank import DEFAULT_ARM, Ranked, rank

@@ -5,8 +5,6 @@ checked leaves the generation and its cache unchanged (`steering_warnings`). The
 arm) alone. Each condition costs one pass over the items.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple

@@ -4,8 +4,6 @@ The term of a neighbour is ``strength · typical score · similarity``. It is ad
 user's search, so that lists stay the exact best items.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -1,8 +1,6 @@
 """Compiled diversity of a list: maximal marginal relevance (MMR) over categories, brands and factors."""
 
 # ruff: noqa: C901, PLR0912  (an inner loop is one function: calls with vectors cost registers)
-from __future__ import annotations
-
 import math
 from typing import Any
 

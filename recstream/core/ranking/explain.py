@@ -5,8 +5,6 @@ neighbour scores. Popularity and boosts are added. Each entry names the offset o
 every term leads back to the log.
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 import msgspec

@@ -4,8 +4,6 @@ Impression fatigue: an item that was shown `min_impressions` times without anoth
 down. It is listed only if too few other items are eligible.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

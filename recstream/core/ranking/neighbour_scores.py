@@ -5,8 +5,6 @@ Users are processed one by one, so a list's bits do not depend on the batch.
 
 # ruff: noqa: C901, PLR0912, PLR0915  (an inner loop is one function: calls with vectors cost registers)
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

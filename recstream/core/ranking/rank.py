@@ -6,8 +6,6 @@ A list is a pure function of (history, generation with its delta, list length, h
 bits do not depend on the batch.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from typing import NamedTuple

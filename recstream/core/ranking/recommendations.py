@@ -4,8 +4,6 @@ Lists on the log are in columns (`list_columns`, written by `encode_list`). `des
 texts, for lists on request and for lists of logs that are older (list format 1).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import msgspec

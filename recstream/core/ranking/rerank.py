@@ -3,8 +3,6 @@
 A list's bits do not depend on the batch.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -4,8 +4,6 @@ Users are processed one by one, so a list's bits do not depend on the batch.
 """
 
 # ruff: noqa: C901, PLR0912  (an inner loop is one function: calls with vectors cost registers)
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -3,8 +3,6 @@
 `select_reasons` chooses the largest ones of a list's items.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

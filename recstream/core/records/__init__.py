@@ -3,8 +3,6 @@
 One module a topic, with its structs and its decoder. REST and WebSocket send lists as JSON.
 """
 
-from __future__ import annotations
-
 from recstream.core.records.catalogue import (
     Item,
     Time,

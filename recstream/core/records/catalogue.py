@@ -1,7 +1,5 @@
 """Records of `recstream.catalogue`: products."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Annotated, Any
 

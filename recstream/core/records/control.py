@@ -1,7 +1,5 @@
 """Records of `recstream.control`: requests of people, and settings that change what is recommended."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 import msgspec

@@ -1,7 +1,5 @@
 """Records of `recstream.dead-letters`: what could not be read."""
 
-from __future__ import annotations
-
 import msgspec
 
 

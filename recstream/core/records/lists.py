@@ -1,7 +1,5 @@
 """Records of `recstream.recommendations`: a user's list, with reasons and lineage."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import msgspec

@@ -1,7 +1,5 @@
 """Records of `recstream.models`: announcements of generations and of deltas between them."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 import msgspec

@@ -1,7 +1,5 @@
 """Records of `recstream.pipeline`: progress of the trainer and status of workers, for people to watch."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import msgspec

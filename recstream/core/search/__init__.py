@@ -3,8 +3,6 @@
 Kernels of `recstream.core.ranking` also use the exact score and the keys that order lists.
 """
 
-from __future__ import annotations
-
 from recstream.core.search.index import ItemIndex
 from recstream.core.search.keys import (
     EMPTY_KEY,

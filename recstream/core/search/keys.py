@@ -5,8 +5,6 @@ larger key comes first. So the best are kept without unpredictable branches, and
 their keys are.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -4,8 +4,6 @@ Each item gets an upper bound (`tile`). Only items whose bound reaches the user'
 are scored exactly. So the result is exact for any order of items and users.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -6,8 +6,6 @@ the code to AVX-512, AVX2, SSE2 or NEON. All arithmetic before the bound is on i
 equal everywhere.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -6,8 +6,6 @@ items: a pass over an 8-bit copy gives each item an upper bound, and only items 
 user's n-th best score so far are scored exactly.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -3,8 +3,6 @@
 In: a history or an item, a generation, a request. Out: ranked rows, neighbours, shelves.
 """
 
-from __future__ import annotations
-
 from recstream.core.serving.event_counts import EventCounts
 from recstream.core.serving.requested import (
     Unranked,

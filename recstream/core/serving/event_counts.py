@@ -3,8 +3,6 @@
 Every number is a function of the events counted and their order, so it can be derived from the log.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 import weakref

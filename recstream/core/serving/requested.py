@@ -3,8 +3,6 @@
 The list is a pure function of history, generation, steering and the request, which the list contains.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 import hashlib

@@ -3,8 +3,6 @@
 The result is boosts of a request, which the list names: it can be derived again.
 """
 
-from __future__ import annotations
-
 import heapq
 import math
 from collections import OrderedDict, defaultdict

@@ -4,8 +4,6 @@ An item is on the shelf of the entry with the largest contribution to its score,
 entries with the largest total contribution get a shelf.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import msgspec

@@ -5,8 +5,6 @@ cosine of the factors, shrunk for items with few users, and the behaviour-neighb
 the content-neighbour weight. Items without events have content neighbours alone.
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 import msgspec

@@ -1,7 +1,5 @@
 """A user's factors in words: the items they point to most, and what those items have in common."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable
 

@@ -1,7 +1,5 @@
 """The best items by any score, by the rules that hold for everybody and for a request."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -3,8 +3,6 @@
 In: JSON. Out: a checked `Steering`, the arm of a user, and sentences that describe it.
 """
 
-from __future__ import annotations
-
 from recstream.core.steering.arms import Arm
 from recstream.core.steering.audience import attribute_predicate
 from recstream.core.steering.describe import describe_steering

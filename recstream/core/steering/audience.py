@@ -1,7 +1,5 @@
 """Tests of attribute values, and the audience of a rule or an arm: users and contexts it holds for."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 

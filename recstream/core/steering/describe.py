@@ -1,7 +1,5 @@
 """Describe a steering document in sentences for people."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from recstream.core.steering.arms import (

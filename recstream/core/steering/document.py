@@ -5,8 +5,6 @@ divide users among A/B arms; each arm overrides parts of the document. Size, dep
 conditions are bounded, so that every document is read and applied in bounded time.
 """
 
-from __future__ import annotations
-
 import hashlib
 from functools import cached_property
 from typing import Annotated

@@ -1,7 +1,5 @@
 """Options of a list as a whole: blend of scores, diversity, impression fatigue, dislikes."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 import msgspec

@@ -1,7 +1,5 @@
 """Placements: named places of a shop, such as its home page or cart, with lists of their own."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import msgspec

@@ -1,7 +1,5 @@
 """Decode and validate a steering document."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 

@@ -4,8 +4,6 @@ Kernels do not check indices: a wrong one would corrupt memory. Every error name
 was expected and what came.
 """
 
-from __future__ import annotations
-
 from recstream.core.validation.csr import CSRRows, as_csr_rows, as_excluded
 from recstream.core.validation.dense import (
     as_counts,

@@ -1,7 +1,5 @@
 """Validate numbers, vectors and dense matrices."""
 
-from __future__ import annotations
-
 import math
 from numbers import Integral, Real
 from typing import Any, TypeVar

@@ -1,7 +1,5 @@
 """Cells of a row as ids, numbers and times: normalise them, or say why they can't be read."""
 
-from __future__ import annotations
-
 import math
 import re
 import unicodedata

@@ -1,7 +1,5 @@
 """Fill down empty cells within a group; join columns from a second file."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from sys import intern
 

@@ -1,7 +1,5 @@
 """Convert Parquet files, SQL queries and XML feeds to JSON lines."""
 
-from __future__ import annotations
-
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator

@@ -4,8 +4,6 @@ The first bytes tell the format, not the name. What is no text (Parquet, Excel, 
 files) is refused with advice. A pipe is copied to a temporary file once, so that it can be read twice.
 """
 
-from __future__ import annotations
-
 import bz2
 import codecs
 import gzip

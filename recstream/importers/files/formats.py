@@ -1,7 +1,5 @@
 """What a file is, by its first bytes: a compression, a table, a product feed, text or no text."""
 
-from __future__ import annotations
-
 import re
 
 _COMPRESSIONS = (

@@ -4,8 +4,6 @@ In: records to append, offsets to commit, group membership. Out: records by part
 notifications of appends. `maintain` compacts and merges; `redact` erases.
 """
 
-from __future__ import annotations
-
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from recstream.errors import InvalidSetting

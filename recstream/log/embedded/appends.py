@@ -3,8 +3,6 @@
 An append may also commit offsets of a consumer group.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from itertools import repeat
 from sqlite3 import Connection

@@ -9,8 +9,6 @@ A member is dead when its process is gone (noticed within a second) or when it h
 heartbeat for the session timeout.
 """
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Iterable, Mapping

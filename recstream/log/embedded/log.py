@@ -3,8 +3,6 @@
 The URL's ``sync`` option sets the durability of an acknowledgement: docs/decisions/log-durability.md.
 """
 
-from __future__ import annotations
-
 import os
 import threading
 from collections import deque

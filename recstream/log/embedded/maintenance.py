@@ -5,8 +5,6 @@ enough. Appends wait for one short transaction at most. Offsets never change: a 
 a gap, and the last record of a partition always stays.
 """
 
-from __future__ import annotations
-
 import fcntl
 import os
 from collections.abc import Callable, Generator, Iterable, Sequence

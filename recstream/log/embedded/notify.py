@@ -6,8 +6,6 @@ fraction of a millisecond. Without inotify (not Linux, or no instance or watch l
 polls the topics' next offsets every few milliseconds.
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 import select

@@ -5,8 +5,6 @@ page's row pointers and its rows; ``secure_delete`` does not reach these. After 
 overwritten here.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import struct

@@ -1,7 +1,5 @@
 """Read queries of the embedded log: a partition's offsets, and its records segment by segment."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from sqlite3 import Connection
 

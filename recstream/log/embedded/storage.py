@@ -5,8 +5,6 @@ one integer, so that reading on is one range scan. ``heads`` has the earliest an
 every partition.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import sqlite3

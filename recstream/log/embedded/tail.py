@@ -1,7 +1,5 @@
 """`EmbeddedTail`: follows several partitions of the embedded log as they grow."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Mapping

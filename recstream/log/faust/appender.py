@@ -4,8 +4,6 @@ Work that arrives during a transaction shares the next one, in order. While the 
 (a full disk, a locked file) the appender retries: nothing is dropped, and callers wait.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import threading

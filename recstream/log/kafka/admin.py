@@ -5,8 +5,6 @@ its requests to a group's coordinator end the process when a broker goes away at
 (``Assertion `eonce->refcnt > 0' failed``, librdkafka's issues 3663 and 4605; 2.16 has it).
 """
 
-from __future__ import annotations
-
 import contextlib
 import time
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """Options of Kafka clients: servers, security, producers, consumers."""
 
-from __future__ import annotations
-
 import itertools
 import logging
 from typing import Any

@@ -7,8 +7,6 @@ has changed; the next epoch names its predecessor. Of two written at the same ti
 log counts.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 
 import msgspec

@@ -1,7 +1,5 @@
 """`KafkaLease`: elects one active process by assignment of a single partition."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Sequence

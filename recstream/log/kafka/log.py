@@ -5,8 +5,6 @@ log once and in order. `append` does not write records and offsets in one transa
 offsets after the records, so a crash in between repeats records and never skips them.
 """
 
-from __future__ import annotations
-
 import logging
 import threading
 import time

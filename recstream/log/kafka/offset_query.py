@@ -4,8 +4,6 @@ A consumer asks: `AdminClient.list_offsets` took 2.4 times as long for the water
 as long for a time (confluent-kafka 2.16, one broker).
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar

@@ -11,8 +11,6 @@ nothing for `SILENT_S` are checked by `has_lost_brokers`; their owners (`produce
 `transactions`) then replace them.
 """
 
-from __future__ import annotations
-
 import logging
 import threading
 import time

@@ -1,7 +1,5 @@
 """`KafkaProducer`: appends by an idempotent producer; a thread delivers the acknowledgements."""
 
-from __future__ import annotations
-
 import logging
 import threading
 import time

@@ -1,7 +1,5 @@
 """Pool of consumers for one-off reads: a new consumer needs a connection, moving one does not."""
 
-from __future__ import annotations
-
 import threading
 from typing import Any
 

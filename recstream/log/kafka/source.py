@@ -1,7 +1,5 @@
 """Read a topic of another system's Kafka: nothing is written there, and no group is joined."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from contextlib import closing
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """`KafkaTail`: reads assigned partitions without a consumer group."""
 
-from __future__ import annotations
-
 import logging
 import threading
 import time

@@ -3,8 +3,6 @@
 In: a trained generation, changed users, changed catalogue items. Out: records of the models topic.
 """
 
-from __future__ import annotations
-
 from recstream.trainer.deltas.deltas import MAX_PRODUCTS, Deltas
 from recstream.trainer.deltas.pace import DeltaPacer
 from recstream.trainer.deltas.publisher import Publisher, StoredArtifact

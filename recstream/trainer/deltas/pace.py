@@ -4,8 +4,6 @@ A single changed product is published at once. While more keep arriving, product
 for everything else in between, and each one holds what arrived meanwhile.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from time import monotonic
 

@@ -1,7 +1,5 @@
 """Publish artifacts, announcements of generations, deltas, and training progress."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import logging

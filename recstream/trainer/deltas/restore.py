@@ -1,7 +1,5 @@
 """Restore a trainer's state for an existing generation: after a restart, or for a rollback."""
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Callable

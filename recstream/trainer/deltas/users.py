@@ -5,8 +5,6 @@ copied. Changed and new users are kept separately, by user and by item. So a del
 it has users and items.
 """
 
-from __future__ import annotations
-
 import itertools
 
 import numpy as np

@@ -4,8 +4,6 @@
 and `changelog` fill it: rows of a file, then records of the topic.
 """
 
-from __future__ import annotations
-
 from recstream.trainer.histories.columns import (
     RUN,
     WORDS,

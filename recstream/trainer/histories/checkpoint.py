@@ -1,7 +1,5 @@
 """Start the trainer's histories from checkpoints: columns of a file become columns in memory."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterable, Iterator
 

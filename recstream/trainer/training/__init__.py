@@ -3,8 +3,6 @@
 In: a `TrainingSnapshot`, the parent generation, hyper-parameters and a seed. Out: `Trained`.
 """
 
-from __future__ import annotations
-
 from recstream.trainer.training.dataset import (
     MatrixRows,
     TrainingSnapshot,

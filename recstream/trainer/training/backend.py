@@ -4,8 +4,6 @@ A `TrainingBackend` gets a job and returns its artifact and evaluation. Another 
 folders of `recstream.trainer.training.files`: `save_job`, its own work, `load_result`.
 """
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import json

@@ -10,8 +10,6 @@ The first three columns are ids in one block and the end of each; `recstream.tra
 others. Nothing in a file is executed. Arrays are memory-mapped, so that reading them costs nothing.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping

@@ -1,7 +1,5 @@
 """A training job and its result: the same in a thread and in a process."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple

@@ -4,8 +4,6 @@ In: users and items in the order of time. Out: the rank of each event's item, an
 The product evaluates its lists in the stream (`recstream.core.evaluation.online`); this measures the methods.
 """
 
-from __future__ import annotations
-
 from .config import BETAS, ReplayConfig
 from .evaluate import Prequential, Stream, evaluate, soft_hits, stream_of
 from .repeats import REPEAT_BINS, RepeatTable, count_repeats

@@ -3,8 +3,6 @@
 `evaluate` runs it, `tune_stream` searches for a better one.
 """
 
-from __future__ import annotations
-
 import itertools
 from dataclasses import dataclass, field
 

@@ -19,8 +19,6 @@ Fold-in happens every `ReplayConfig.update_every` events, as deltas do in produc
 popularity and seen items are exact at every event.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ The counterpart of the histories table. An entry's weight fades with the user's 
 items give an entry the same weight.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

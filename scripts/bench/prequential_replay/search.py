@@ -1,7 +1,5 @@
 """Search a replay configuration by successive halving of prequential replays."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple

@@ -3,8 +3,6 @@
 The score is documented in `prequential_replay.evaluate`.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The console's endpoints: search of the log, users, lists by item, history."""
 
-from __future__ import annotations
-
 import msgspec
 import numpy as np
 import pytest

@@ -3,8 +3,6 @@
 Generated requests of schemathesis do not reach these: an upgrade, an answer without end, a 503 on purpose.
 """
 
-from __future__ import annotations
-
 import functools
 import json
 import socket

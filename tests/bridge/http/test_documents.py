@@ -3,8 +3,6 @@
 ``RECSTREAM_UPDATE_SNAPSHOTS=1 pytest tests/bridge/http/test_documents.py`` writes the snapshots anew.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """`POST /v1/events`: what is taken, what is refused and how, and what 202 promises."""
 
-from __future__ import annotations
-
 import json
 import threading
 

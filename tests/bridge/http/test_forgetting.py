@@ -1,7 +1,5 @@
 """Forgetting over REST, and views that follow it or come too late."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import msgspec

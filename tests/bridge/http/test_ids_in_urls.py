@@ -1,7 +1,5 @@
 """An id in a URL means that id alone, whatever it contains: percent-encoded segments are decoded once."""
 
-from __future__ import annotations
-
 import re
 from urllib.parse import quote
 

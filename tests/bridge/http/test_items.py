@@ -1,7 +1,5 @@
 """Items over REST: a change goes into the log, and is there for the next read."""
 
-from __future__ import annotations
-
 import pytest
 
 from recstream.log.port import NewRecord

@@ -1,7 +1,5 @@
 """The lab over REST: replay a range with other rules or another model; synthetic traffic."""
 
-from __future__ import annotations
-
 import threading
 from datetime import UTC, datetime
 

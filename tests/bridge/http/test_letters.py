@@ -1,7 +1,5 @@
 """Dead letters over REST: counted by reason, listed, corrected and sent again."""
 
-from __future__ import annotations
-
 import msgspec
 import pytest
 

@@ -1,7 +1,5 @@
 """Lists shaped by a request: pages, filters, boosts, fields, and reading one's own writes."""
 
-from __future__ import annotations
-
 import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack

@@ -1,7 +1,5 @@
 """Lists over REST: published ones, made ones, and what is never in them."""
 
-from __future__ import annotations
-
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack

@@ -1,7 +1,5 @@
 """The log, the pipeline, training and tokens over REST."""
 
-from __future__ import annotations
-
 import json
 
 import msgspec

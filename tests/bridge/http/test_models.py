@@ -1,7 +1,5 @@
 """Models over REST: roll back, compare generations; the pipeline's last hour."""
 
-from __future__ import annotations
-
 import threading
 
 import msgspec

@@ -1,7 +1,5 @@
 """Bodies that nest too deep are refused with 413 or 422: one body for each way of reading JSON."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """The origin of lists over REST: by id, causes of a change, what-if."""
 
-from __future__ import annotations
-
 import pytest
 from msgspec.structs import replace
 

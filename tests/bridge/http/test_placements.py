@@ -1,7 +1,5 @@
 """Placements: places of a shop with lists of their own, by request and pushed."""
 
-from __future__ import annotations
-
 import pytest
 
 from recstream.core.records import Item

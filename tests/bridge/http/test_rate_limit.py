@@ -1,7 +1,5 @@
 """The rate of each client is limited; others are not concerned."""
 
-from __future__ import annotations
-
 import pytest
 from flask import Flask, g
 

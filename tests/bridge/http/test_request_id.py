@@ -1,7 +1,5 @@
 """A request's id stands in its answer and in the log line about its failure."""
 
-from __future__ import annotations
-
 import logging
 
 import pytest

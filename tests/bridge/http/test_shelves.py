@@ -1,7 +1,5 @@
 """Shelves over REST: trending, newest, popular, bought together, again."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import pytest

@@ -1,7 +1,5 @@
 """Requests with one event each: which of them share an append, and their answers."""
 
-from __future__ import annotations
-
 import queue
 from types import SimpleNamespace
 from typing import Any, cast

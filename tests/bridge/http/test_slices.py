@@ -1,7 +1,5 @@
 """Slices over REST: exported, listed, downloaded, looked into, deleted; hostile names and files."""
 
-from __future__ import annotations
-
 import http.client
 import socket
 

@@ -1,7 +1,5 @@
 """A shop's rules over REST: set, said in words, refused with a pointer, and followed by lists at once."""
 
-from __future__ import annotations
-
 import jwt
 import pytest
 

@@ -1,7 +1,5 @@
 """Items that are out of stock, not yet or no longer for sale leave lists, also those published before."""
 
-from __future__ import annotations
-
 import msgspec
 import pytest
 

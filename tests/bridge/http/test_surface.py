@@ -1,7 +1,5 @@
 """What holds for every route: problems, tokens, origins, headers, files of the page, health."""
 
-from __future__ import annotations
-
 import gzip
 import http.client
 import re

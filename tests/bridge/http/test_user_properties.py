@@ -1,7 +1,5 @@
 """Properties of users over REST, and rules for some users and contexts in lists by request."""
 
-from __future__ import annotations
-
 import msgspec
 import pytest
 

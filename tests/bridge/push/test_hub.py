@@ -1,7 +1,5 @@
 """The hub and the log channel by themselves: order, newest only, gaps; peers without a wire."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 

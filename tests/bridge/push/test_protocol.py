@@ -1,7 +1,5 @@
 """Messages of clients: any bytes are a message, or refused; nothing else is raised."""
 
-from __future__ import annotations
-
 import contextlib
 
 import pytest

@@ -1,7 +1,5 @@
 """WebSocket clients that read slowly or never, and the end of a connection."""
 
-from __future__ import annotations
-
 import threading
 
 from tests.bridge.bridge_world import (

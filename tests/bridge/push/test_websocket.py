@@ -1,7 +1,5 @@
 """The WebSocket protocol: snapshot then live, recovery, slow clients, the end."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import threading

@@ -1,7 +1,5 @@
 """What the WebSocket refuses: messages, pages and connections it does not know, bad tokens."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 from contextlib import ExitStack

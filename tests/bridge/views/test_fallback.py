@@ -1,7 +1,5 @@
 """A bridge that falls back to an older generation knows what its deltas withdrew."""
 
-from __future__ import annotations
-
 import msgspec
 
 from recstream.core.records import DeltaAnnounced

@@ -1,7 +1,5 @@
 """The bridge's read model: it can be deleted, it goes on where it stopped, it is nobody else's."""
 
-from __future__ import annotations
-
 import shutil
 from contextlib import closing
 

@@ -1,7 +1,5 @@
 """Search of the log: the newest records cost few reads, and every record is found once."""
 
-from __future__ import annotations
-
 import pytest
 
 from recstream.bridge.views import LogSearch

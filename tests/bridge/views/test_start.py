@@ -1,7 +1,5 @@
 """New views start from checkpoints and the newest records, not from all that the log holds."""
 
-from __future__ import annotations
-
 import errno
 
 import pytest

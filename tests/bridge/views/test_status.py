@@ -1,7 +1,5 @@
 """The state of the roles, from their records on the pipeline topic."""
 
-from __future__ import annotations
-
 import msgspec
 import pytest
 

@@ -1,7 +1,5 @@
 """Lists of the past over REST: made again from the log, and compared."""
 
-from __future__ import annotations
-
 import threading
 
 import pytest

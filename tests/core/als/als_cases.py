@@ -1,7 +1,5 @@
 """Matrices that break solvers, by name, and the slow way to solve them."""
 
-from __future__ import annotations
-
 import numpy as np
 import scipy.sparse as sp
 

@@ -3,8 +3,6 @@
 Each row's normal equation is written down and solved, without rotation or duals.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

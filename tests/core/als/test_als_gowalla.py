@@ -1,7 +1,5 @@
 """The solver's promises on real data; skipped where the data is absent."""
 
-from __future__ import annotations
-
 import gzip
 import os
 from pathlib import Path

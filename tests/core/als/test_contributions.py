@@ -1,7 +1,5 @@
 """Shares of a score against the equation written out."""
 
-from __future__ import annotations
-
 import itertools
 
 import numpy as np

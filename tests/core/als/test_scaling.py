@@ -1,7 +1,5 @@
 """Objectives and sizes of scores that mean the same on every data set."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from scipy import sparse

@@ -1,7 +1,5 @@
 """Ids in one block: rows by id and ids by row, as a dictionary has them."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given, settings

@@ -1,7 +1,5 @@
 """One grammar of categories: what a rule takes for a level is a level to content and importers too."""
 
-from __future__ import annotations
-
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given

@@ -1,7 +1,5 @@
 """A row of a shop's file becomes a clean item, or a reason."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

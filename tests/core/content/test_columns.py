@@ -1,7 +1,5 @@
 """Columns of a catalogue: made on demand, and the same whether made before a change or after it."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What content neighbours are worth: by the shop, and by how many entries an item has."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from scipy import sparse

@@ -1,7 +1,5 @@
 """Sparse matrices at the content package's entries: an index outside of one is refused, never read."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from scipy import sparse

@@ -1,7 +1,5 @@
 """Details of items in one block of JSON: what a dictionary of items has."""
 
-from __future__ import annotations
-
 import msgspec
 import numpy as np
 import pytest

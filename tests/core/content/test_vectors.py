@@ -1,7 +1,5 @@
 """Vectors of items: tokens that similar directions share, and neighbours by them."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from scipy import sparse

@@ -1,7 +1,5 @@
 """A candidate that is clearly worse on what happened last does not serve."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from scipy import sparse

@@ -1,7 +1,5 @@
 """Predict, then learn: what counts, and what the counts come to."""
 
-from __future__ import annotations
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,7 +1,5 @@
 """The search on data whose answer follows from how it was made."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np

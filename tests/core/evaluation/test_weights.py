@@ -1,7 +1,5 @@
 """The weights of behaviour and popularity are chosen by what ranks held-out events best."""
 
-from __future__ import annotations
-
 import numpy as np
 from scipy import sparse
 

@@ -1,7 +1,5 @@
 """What the tests of lists and of generations share: a small generation with two tastes, and histories."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from recstream import ALS

@@ -1,7 +1,5 @@
 """Generations: their arrays, and the deltas that move them."""
 
-from __future__ import annotations
-
 import msgspec
 import numpy as np
 import pytest

@@ -1,7 +1,5 @@
 """The fold of one user's events: what counts, how much, and what it is stored as."""
 
-from __future__ import annotations
-
 import math
 from datetime import timedelta
 

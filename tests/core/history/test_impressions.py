@@ -1,7 +1,5 @@
 """Impressions in a history: counted by item until the user acts on it, and bounded."""
 
-from __future__ import annotations
-
 from hypothesis import given
 from hypothesis import strategies as st
 

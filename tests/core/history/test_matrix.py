@@ -1,7 +1,5 @@
 """Rows of the training matrix, made one by one and in batches."""
 
-from __future__ import annotations
-
 import hypothesis.strategies as st
 import numpy as np
 from hypothesis import given, settings

@@ -1,7 +1,5 @@
 """Pages of a history: the one of an item, alone and for many items at once."""
 
-from __future__ import annotations
-
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,7 +1,5 @@
 """Properties of a user and the context of events: folded, stored in rows, and absent where unused."""
 
-from __future__ import annotations
-
 import msgspec
 import pytest
 

@@ -1,7 +1,5 @@
 """Which rules hold for which events."""
 
-from __future__ import annotations
-
 from recstream.core.events import EventWeights
 from recstream.core.history.fold import FoldSettings
 from recstream.core.history.settings_timeline import ActiveSettings, SettingsTimeline

@@ -1,7 +1,5 @@
 """The table of neighbours against dictionaries: what a put changes, what histories receive."""
 
-from __future__ import annotations
-
 import math
 from bisect import bisect_left, bisect_right
 from collections import defaultdict

@@ -1,7 +1,5 @@
 """Named arrays come back as they were written, or are refused."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 

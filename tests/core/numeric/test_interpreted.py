@@ -1,7 +1,5 @@
 """Kernels of a first generation have the same bits interpreted as compiled."""
 
-from __future__ import annotations
-
 import importlib
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -1,7 +1,5 @@
 """The popularity prior against sums written out, and its invariants."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """One user's part of popularity is limited."""
 
-from __future__ import annotations
-
 from recstream.core.popularity import UserLimit
 
 

@@ -3,8 +3,6 @@
 `test_lists_in_processes.py` runs it: ``python lists_in_a_process.py ARTIFACT``.
 """
 
-from __future__ import annotations
-
 import hashlib
 import sys
 

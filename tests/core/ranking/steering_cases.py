@@ -1,7 +1,5 @@
 """A small shop for tests of steering: facts, factors and neighbours, and lists by a slow reference."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

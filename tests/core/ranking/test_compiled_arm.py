@@ -1,7 +1,5 @@
 """Compiled arms: a check changes nothing, and caches are bounded and keep what is in use."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from recstream.core.content.columns import MAX_ATTRIBUTES

@@ -1,7 +1,5 @@
 """Dislikes push away similar items by an exact term, which explanations name."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """A score is the sum of its parts, each part leads to an event, and the verdict fits the list."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given, settings

@@ -1,7 +1,5 @@
 """The reasons of a list: the largest contributions of each item."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

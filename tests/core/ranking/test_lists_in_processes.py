@@ -1,7 +1,5 @@
 """A list has the same bytes in every process: in a worker, in a replay, however many threads BLAS has."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

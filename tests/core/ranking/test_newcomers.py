@@ -1,7 +1,5 @@
 """A place in twenty of a list is for an item that nobody has touched."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from recstream.core.ranking import describe, rank

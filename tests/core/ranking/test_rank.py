@@ -1,7 +1,5 @@
 """Lists from histories and a generation."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

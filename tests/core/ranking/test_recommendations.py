@@ -1,7 +1,5 @@
 """Lists on the log: columns hold what the JSON of older logs held."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import hypothesis

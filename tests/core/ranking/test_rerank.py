@@ -1,7 +1,5 @@
 """Lists under a steering document: what a slow reference makes item by item, in any batch."""
 
-from __future__ import annotations
-
 import importlib
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Keys: a list's order as whole numbers, and the best of many kept by them."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given

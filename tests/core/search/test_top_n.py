@@ -1,7 +1,5 @@
 """Top-N against scoring everything and sorting, on ordinary and hostile factors."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given, settings

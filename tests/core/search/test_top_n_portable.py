@@ -1,7 +1,5 @@
 """The same bits from code for an old processor as from code for this one."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Counts for shelves: trends against an item's own past, baskets and their lift, repeats."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

@@ -1,7 +1,5 @@
 """Popularity by segment: boosts by which the popularity of all users becomes that of a segment."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 

@@ -1,7 +1,5 @@
 """Shelves: each item stands on that of the entry that says most for it, and on no other."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from scipy import sparse

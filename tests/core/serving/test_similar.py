@@ -1,7 +1,5 @@
 """Similar items: what people did and what the items are, blended by how much is known."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from scipy import sparse

@@ -1,7 +1,5 @@
 """A user's factors in words."""
 
-from __future__ import annotations
-
 import msgspec
 import numpy as np
 from scipy import sparse

@@ -1,7 +1,5 @@
 """Pages of the best items by a score: the same as slices of a full sort."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """A steering document: what may be said, what can't be meant, whom arms hold, what rules name."""
 
-from __future__ import annotations
-
 from collections import Counter
 from typing import Any
 

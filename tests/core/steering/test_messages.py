@@ -1,7 +1,5 @@
 """What an invalid document's error says: where it is wrong, and what is possible there."""
 
-from __future__ import annotations
-
 import pytest
 
 from recstream.core.steering import decode_steering

@@ -1,7 +1,5 @@
 """Files that are no log, damaged, cut off, full or locked: they are named, and left as they are."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import sqlite3

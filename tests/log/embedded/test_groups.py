@@ -1,7 +1,5 @@
 """Membership of a group: generations, the leader, fencing, members that die."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

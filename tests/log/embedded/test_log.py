@@ -1,7 +1,5 @@
 """What only the embedded log promises: processes, crashes, bad files, epochs."""
 
-from __future__ import annotations
-
 import signal
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Merging, compaction, retention and redaction, against a list that keeps everything."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Who wakes at an append, and who sleeps on."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Iterator
 from pathlib import Path

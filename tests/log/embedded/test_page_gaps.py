@@ -1,7 +1,5 @@
 """Unused bytes in the log's pages are overwritten, and nothing else."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

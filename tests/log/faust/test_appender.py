@@ -1,7 +1,5 @@
 """The thread that appends to the embedded log: when it fails, nobody waits for ever."""
 
-from __future__ import annotations
-
 import contextlib
 
 import pytest

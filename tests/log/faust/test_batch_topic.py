@@ -1,7 +1,5 @@
 """Agents that are handed all records of a fetch at once, and append what follows with their offset."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,7 +1,5 @@
 """Partitions go from one worker to another, whose effects are all there, once."""
 
-from __future__ import annotations
-
 import asyncio
 import subprocess
 import sys

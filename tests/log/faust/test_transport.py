@@ -1,7 +1,5 @@
 """Faust apps on the embedded log, end to end."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any, cast
 

@@ -1,7 +1,5 @@
 """What the tests of Faust on the embedded log share: records, what became of them."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What is said when Kafka can't be used: the reason, and not what it led to."""
 
-from __future__ import annotations
-
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 

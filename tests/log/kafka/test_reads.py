@@ -1,7 +1,5 @@
 """Reads of a Kafka log, without a broker."""
 
-from __future__ import annotations
-
 import threading
 
 from recstream.errors import OffsetOutOfRange

@@ -1,7 +1,5 @@
 """A transaction that failed is never followed by another one of the same producer and epoch."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any

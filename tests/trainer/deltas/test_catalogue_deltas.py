@@ -1,7 +1,5 @@
 """The catalogue's way into lists: the trainer follows it, and tells of it in generations and deltas."""
 
-from __future__ import annotations
-
 import math
 
 import msgspec

@@ -1,7 +1,5 @@
 """Deltas: items moved by what happened since a generation was trained."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from scipy import sparse

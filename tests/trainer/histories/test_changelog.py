@@ -1,7 +1,5 @@
 """The trainer's copy of all histories, read from the table's changelog."""
 
-from __future__ import annotations
-
 import math
 
 import msgspec

@@ -1,7 +1,5 @@
 """Histories as columns: what was put is what is read, whatever moves in between."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given, settings

@@ -1,7 +1,5 @@
 """A training in a process of its own: the same bits, no orphans, and an end that is told."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """Trainings whose entries are in files: the generation of one machine, bit for bit, or a named error."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path

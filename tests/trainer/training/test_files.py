@@ -1,7 +1,5 @@
 """What goes between a trainer and its training's process: it comes back as it was, or is refused."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Trainings on Spark: the digest of a training in this process, and an end when cancelled."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

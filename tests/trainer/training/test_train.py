@@ -1,7 +1,5 @@
 """Generations as pure functions of histories."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

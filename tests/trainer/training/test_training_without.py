@@ -1,7 +1,5 @@
 """The trainer follows when a user is forgotten; blanked events are no dead letters."""
 
-from __future__ import annotations
-
 import msgspec
 import pytest
 

@@ -1,7 +1,5 @@
 """``/asyncapi.json`` (AsyncAPI 3.1): the WebSocket's messages, generated from their structs."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import msgspec

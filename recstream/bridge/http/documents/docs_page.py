@@ -1,7 +1,5 @@
 """``/docs``: OpenAPI and AsyncAPI as one HTML page without scripts."""
 
-from __future__ import annotations
-
 from html import escape
 from typing import Any
 

@@ -1,7 +1,5 @@
 """``/openapi.json`` (OpenAPI 3.1), generated from the endpoints and their structs."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Sequence
 from http import HTTPStatus

@@ -1,7 +1,5 @@
 """JSON schemas of structs, as OpenAPI and AsyncAPI use them."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Iterable
 from typing import Any

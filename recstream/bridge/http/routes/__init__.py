@@ -3,8 +3,6 @@
 In: `Deps` and requests. Out: structs that `recstream.bridge.http.routing` turns into answers.
 """
 
-from __future__ import annotations
-
 from recstream.bridge.http.routes.events import EventRoutes
 from recstream.bridge.http.routes.items import ItemRoutes
 from recstream.bridge.http.routes.lists import ListRoutes

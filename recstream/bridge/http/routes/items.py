@@ -1,7 +1,5 @@
 """Items of the catalogue over REST; a change is appended to the log first."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import msgspec

@@ -1,7 +1,5 @@
 """What routes of lists accept: a request as JSON, or the same as parameters of the query string."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 

@@ -1,7 +1,5 @@
 """Recommendations over REST: a user's list, a visitor's list, shelves, explanations, popular items."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import msgspec

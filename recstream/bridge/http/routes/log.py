@@ -1,7 +1,5 @@
 """Records of the log and a user's events over REST."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Annotated, Any
 

@@ -1,7 +1,5 @@
 """Model generations, training runs and the state of the pipeline over REST."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import msgspec

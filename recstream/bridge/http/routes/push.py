@@ -1,7 +1,5 @@
 """``/v1/ws`` and ``/v1/stream``: check the request, then detach the socket from the HTTP server."""
 
-from __future__ import annotations
-
 import logging
 import re
 import socket

@@ -1,7 +1,5 @@
 """Shelves over REST: because you viewed, trending, newest, popular, bought together, again."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 import msgspec

@@ -1,7 +1,5 @@
 """The page, health, metrics and the API documents."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 

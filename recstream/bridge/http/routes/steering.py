@@ -1,7 +1,5 @@
 """The steering document over REST: read, set, delete and check the merchandising rules."""
 
-from __future__ import annotations
-
 from collections import deque
 from typing import Annotated
 

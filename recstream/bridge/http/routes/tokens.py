@@ -1,7 +1,5 @@
 """``POST /v1/tokens``: short-lived tokens for users."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import msgspec

@@ -1,7 +1,5 @@
 """Merge a session into a user, and erase a user; both are records of the log."""
 
-from __future__ import annotations
-
 import re
 from typing import Annotated
 

@@ -4,6 +4,4 @@ In: checkpoints of the histories and their changelog. Out: `BlockedDataset`, whi
 `recstream.trainer.training.dataset.Dataset`. Tasks run on Spark, each a pure function of files.
 """
 
-from __future__ import annotations
-
 from recstream.trainer.training.blocked.dataset import BlockedDataset, read_dataset

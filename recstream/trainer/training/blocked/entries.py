@@ -4,8 +4,6 @@
 `MergeItems` read a block's segments of all parts.
 """
 
-from __future__ import annotations
-
 import io
 import os
 from collections.abc import Iterator, Sequence

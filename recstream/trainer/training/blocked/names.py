@@ -1,7 +1,5 @@
 """Ids of all parts, and the entries that are held out for evaluation: what the driver reads of parts."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

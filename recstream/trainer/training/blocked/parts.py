@@ -4,8 +4,6 @@ A part holds the histories of some users of one partition, and a file of names: 
 its newest entries, which may be held out for evaluation.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path

@@ -3,8 +3,6 @@
 In: `Deps` and requests. Out: structs that `recstream.bridge.http.routing` turns into answers.
 """
 
-from __future__ import annotations
-
 from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.routes.console.holders import HolderRoutes
 from recstream.bridge.http.routes.console.lab import LabRoutes

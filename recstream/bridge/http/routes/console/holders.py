@@ -1,7 +1,5 @@
 """Find users whose newest published list contains an item."""
 
-from __future__ import annotations
-
 import time
 from typing import Annotated
 

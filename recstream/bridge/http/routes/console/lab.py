@@ -1,7 +1,5 @@
 """The lab: replay a range of the log with other rules or another model; synthetic traffic."""
 
-from __future__ import annotations
-
 import time
 from datetime import timedelta
 from typing import Annotated

@@ -1,7 +1,5 @@
 """Dead letters: count them by reason, list them, and send them again."""
 
-from __future__ import annotations
-
 from collections import Counter
 from typing import Annotated
 

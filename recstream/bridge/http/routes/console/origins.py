@@ -1,7 +1,5 @@
 """The origin of lists: what they were made from, what changed them, what they would have been."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import msgspec

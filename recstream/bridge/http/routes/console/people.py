@@ -1,7 +1,5 @@
 """Search users, and show a user's history with the weight of each entry."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from itertools import islice

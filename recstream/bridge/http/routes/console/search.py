@@ -1,7 +1,5 @@
 """Search the log: its topics, records of all partitions merged by time, decoded events."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 import msgspec

@@ -1,7 +1,5 @@
 """Slices: export a part of the log as a file, and look into one."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 
