@@ -28,7 +28,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from implicit.cpu.als import AlternatingLeastSquares
 from results import Row, save
 from scipy import sparse
 from threadpoolctl import threadpool_limits
@@ -227,6 +226,8 @@ def visitor(number: int, chosen: np.ndarray, mine: np.ndarray) -> History:
 
 def by_implicit(shop: Shop) -> Callable[[list[History]], object]:
     """Return what makes the plain lists of some users as implicit does, with our item factors."""
+    from implicit.cpu.als import AlternatingLeastSquares  # noqa: PLC0415 - a peer, of the group bench
+
     theirs = AlternatingLeastSquares(factors=N_FACTORS, num_threads=1)
     theirs.item_factors = shop.bare.index.item_factors
     theirs.user_factors = np.zeros((len(shop.users), N_FACTORS), np.float32)
