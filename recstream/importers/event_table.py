@@ -1,4 +1,4 @@
-"""Events of a file as columns: 37 bytes of memory an event, and the order of their times.
+"""Events of a file as columns: 41 bytes of memory an event, and the order of their times.
 
 `in_time_order` makes each event's id: a hash of its line number and fields.
 """
@@ -19,18 +19,27 @@ class EventTable:
     def __init__(self) -> None:
         self.users: dict[str, int] = {}
         self.items: dict[str, int] = {}
+        self.sessions: dict[str | None, int] = {}
         self._user = array("i")
         self._item = array("i")
         self._ts = array("q")
         self._value = array("d")
         self._type = array("b")
         self._line = array("q")
+        self._session = array("i")
 
     def __len__(self) -> int:
         return len(self._user)
 
     def append(
-        self, line: int, user: int, item: int, ts_ms: int, value: float, type_code: int
+        self,
+        line: int,
+        user: int,
+        item: int,
+        ts_ms: int,
+        value: float,
+        type_code: int,
+        session: str | None = None,
     ) -> None:
         """Add one event.
 
@@ -44,6 +53,7 @@ class EventTable:
             NaN for none.
         type_code : int
             Index into ``EVENT_TYPES``.
+        session : str, optional
         """
         self._user.append(user)
         self._item.append(item)
@@ -51,6 +61,7 @@ class EventTable:
         self._value.append(value)
         self._type.append(type_code)
         self._line.append(line)
+        self._session.append(self.sessions.setdefault(session, len(self.sessions)))
 
     def set_times(self, at_ms: int) -> None:
         """Replace the times, which only order the events: the first gets ``at_ms``, each next a ms more."""
@@ -66,17 +77,20 @@ class EventTable:
     def in_time_order(self, start: int = 0) -> Iterator[Event]:
         """Yield the events from the ``start``-th on, by time; at the same time by line."""
         order = np.argsort(np.frombuffer(self._ts, dtype=np.int64), kind="stable")
-        users, items = list(self.users), list(self.items)
+        users, items, sessions = list(self.users), list(self.items), list(self.sessions)
         for at in order[start:].tolist():
             user, item = users[self._user[at]], items[self._item[at]]
             ts_ms, value = self._ts[at], self._value[at]
-            kind = EVENT_TYPES[self._type[at]]
+            kind, session = EVENT_TYPES[self._type[at]], sessions[self._session[at]]
             body = f"{self._line[at]}\x1f{user}\x1f{item}\x1f{ts_ms}\x1f{value}\x1f{kind}"
+            if session is not None:
+                body += f"\x1f{session}"
             yield Event(
                 id=hashlib.blake2b(body.encode(), digest_size=10).hexdigest(),
                 type=kind,
                 user=user,
                 item=item,
                 ts=from_timestamp_ms(ts_ms),
+                session=session,
                 value=None if math.isnan(value) else value,
             )

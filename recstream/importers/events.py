@@ -29,7 +29,7 @@ from recstream.core.events import (
 from recstream.errors import InvalidEvent, InvalidInput
 from recstream.importers.envelopes import envelopes
 from recstream.importers.event_table import EventTable
-from recstream.importers.files.cells import describe_unprintable
+from recstream.importers.files.cells import describe_unprintable, is_missing
 from recstream.importers.files.file import BadLine
 from recstream.importers.files.source import RejectedLine, Row, Source
 from recstream.importers.mapping import ColumnMapping, EventReader, SkippedRow
@@ -196,7 +196,8 @@ def _add(
         ts_ms = 0 if event.ts is None else timestamp_ms(event.ts)
         if reader.order is not None:
             ts_ms = reader.order(row)
-        table.append(line, user, item, ts_ms, value, EVENT_TYPES.index(event.type))
+        code = EVENT_TYPES.index(event.type)
+        table.append(line, user, item, ts_ms, value, code, event.session)
 
 
 def row_events(
@@ -220,6 +221,7 @@ def row_events(
         value = _scaled(value, mapping.rating_max)
     user_id = reader.user(row)
     ts_ms = None if reader.time is None else reader.time(row)
+    session = "" if reader.session is None else reader.session(row)
     events: list[Event] = []
     for item_id in reader.items(row):
         event = Event(
@@ -228,6 +230,7 @@ def row_events(
             item=item_id,
             ts=from_timestamp_ms(at_ms + len(events) if ts_ms is None else ts_ms),
             value=None if math.isnan(value) else value,
+            session=None if is_missing(session) else session,
         )
         try:
             admit(event, now=now, new_id=lambda: "made when written")
@@ -280,7 +283,7 @@ def write_events(
             on_written(done, len(table))
 
 
-_NEWER_OPTIONS = ("others", "item_suffix", "order", "fill", "on")
+_NEWER_OPTIONS = ("session", "others", "item_suffix", "order", "fill", "on")
 """Options that imports of earlier versions lack: without them, an import keeps its name."""
 _DEFAULTS = ColumnMapping.__struct_fields__[-len(ColumnMapping.__struct_defaults__) :]
 

@@ -82,6 +82,8 @@ class ColumnMapping(msgspec.Struct, frozen=True, kw_only=True):
         What separates several items in the item column.
     user_prefix, item_prefix : str
         Put before the ids, to tell sources apart.
+    session : str
+        Column whose value the events of one visit or order share; empty: the rows have none.
     order : str
         Column with a number that orders rows without a time.
     fill : tuple of str
@@ -104,6 +106,7 @@ class ColumnMapping(msgspec.Struct, frozen=True, kw_only=True):
     item_suffix: str = ""
     user_prefix: str = ""
     item_prefix: str = ""
+    session: str = ""
     order: str = ""
     fill: tuple[str, ...] = ()
     join: str = ""
@@ -171,6 +174,9 @@ class EventReader:
         self.time = self._time()
         self.value = self._value()
         self.type = self._type()
+        self.session: Callable[[Row], str] | None = None
+        if mapping.session:
+            self.session = self._cell(mapping.session, "--session")
         self.order: Callable[[Row], int] | None = None
         if mapping.order:
             number = self._cell(mapping.order, "--order")

@@ -142,6 +142,18 @@ def test_ratings_are_scaled_so_that_the_best_becomes_5(tmp_path: Path, event_log
     assert [event.value for event in all_events(event_log)] == [5.0, 2.5, 0.0]
 
 
+def test_a_session_column_says_which_events_belong_together(
+    tmp_path: Path, event_log: EventLog
+) -> None:
+    text = "who,sku,at,order\nu,a,1600000000,o 1\nu,b,1600000001,o 1\nu,c,1600000002,\n"
+    mapping = ColumnMapping(user="who", item="sku", time="at", session="order")
+
+    run(event_log, source(tmp_path, text), mapping)
+
+    found = [(event.item, event.session) for event in all_events(event_log)]
+    assert found == [("a", "o 1"), ("b", "o 1"), ("c", None)]
+
+
 def test_several_items_in_a_row_become_several_events(tmp_path: Path, event_log: EventLog) -> None:
     lines = source(tmp_path, "u1 a b\nu2 c\n", "r.txt", header=False)
     cells = source(tmp_path, "u3\tx y\nu3\tx y z\n", "s.tsv", header=False)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from recstream.importers import presets
-from tests.importers.imports import imported
+from tests.importers.imports import imported, logged
 
 BESIDE = {
     "instacart-two-files": {
@@ -251,6 +251,29 @@ def test_an_option_replaces_a_column_of_a_preset(run: Callable[..., Any], tmp_pa
     result = run("import", "events", str(tmp_path / "hm.csv"), "--type", "cart")
     assert result.exit_code == 0, result.output
     assert imported(tmp_path)[0][2] == "cart"
+
+
+@pytest.mark.parametrize(
+    ("name", "sessions"),
+    [
+        ("rees46", {"72d7"}),
+        ("instacart", {"2539329"}),
+        ("instacart-two-files", {"2", "3", "4"}),
+        ("shopify", {"1"}),
+        ("shopify-csv", {"#1001", "#1002"}),
+    ],
+)
+def test_what_was_bought_together_is_one_session(
+    name: str, sessions: set[str], run: Callable[..., Any], tmp_path: Path
+) -> None:
+    path = tmp_path / f"export.{SUFFIX.get(name, 'csv')}"
+    path.write_text(FILES[name][0])
+    for beside, text in BESIDE.get(name, {}).items():
+        (tmp_path / beside).write_text(text)
+
+    run("import", "events", str(path))
+
+    assert {event.session for event in logged(tmp_path / "data")} == sessions
 
 
 ORDERS, PRODUCTS = BESIDE["instacart-two-files"]["orders.csv"], FILES["instacart-two-files"][0]

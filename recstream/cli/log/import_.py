@@ -164,6 +164,7 @@ def products(
 @click.option("--user", metavar="COLUMN", help="User id.")
 @click.option("--item", metavar="COLUMN", help="Item; 2+: column 2 and all after; a[].b in JSON.")
 @click.option("--time", metavar="COLUMN", help="Time; else --at.")
+@click.option("--session", metavar="COLUMN", help="The visit or order; events share its value.")
 @click.option("--order", metavar="COLUMN", help="A number that orders rows without a time.")
 @click.option("--join", metavar="FILE", help="Add its columns to the rows; see --on.")
 @click.option("--on", metavar="COLUMN", help="The column that both files have.")
