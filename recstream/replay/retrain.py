@@ -17,7 +17,7 @@ from recstream.models import ReadableStore, fetch, pack
 from recstream.time_travel import PartitionFold
 from recstream.trainer import CatalogueState, Histories, UserColumns
 from recstream.trainer.deltas import copy_generation
-from recstream.trainer.training import TrainingSnapshot, train
+from recstream.trainer.training import TrainingSnapshot, deleted_products, train
 
 
 class Retrained(NamedTuple):
@@ -223,6 +223,7 @@ class CatalogueReplay:
         withdrawn = self._products.withdrawn & generation.rows.keys()
         if parent is not None:
             withdrawn |= _withdrawn(parent) - items.keys()
+            withdrawn.update(deleted_products(parent, items))
         details = {name: summarise(item) for name, item in items.items()}
         return details != generation.details or withdrawn != _withdrawn(generation)
 

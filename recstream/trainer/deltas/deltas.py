@@ -8,8 +8,8 @@ and replays apply.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import compress, islice
 
 import msgspec
 import numpy as np
@@ -149,7 +149,9 @@ class Deltas:
 
     # Items that users touched
 
-    def make_item_delta(self, histories: HistoryColumns, *, now_ms: int) -> DeltaAnnounced | None:
+    def make_item_delta(
+        self, histories: HistoryColumns, *, now_ms: int, withdrawn: Collection[str] = frozenset()
+    ) -> DeltaAnnounced | None:
         """Return the next delta of items that users touched; None if there are none.
 
         Parameters
@@ -158,6 +160,8 @@ class Deltas:
             As of their offsets, with the users that this generation was trained on in the same rows.
         now_ms : int
             Creation time, for the record only.
+        withdrawn : collection of str
+            Products that are deleted: a late event must not list them.
         """
         if not self.has_touched:
             return None
@@ -178,7 +182,10 @@ class Deltas:
         rows = np.array(sorted(chosen_set), np.int32)
         for at in rows.tolist():
             self._touched_items.pop(at, None)
-        return self._make_delta(rows, histories.offsets, now_ms)
+        new = (self._items[at] for at in rows[rows >= n_published].tolist())
+        gone = dict.fromkeys(name for name in new if name in withdrawn)
+        self._withdrawn.update(gone)
+        return self._make_delta(rows, histories.offsets, now_ms, facts=gone)
 
     def _item_rows(self, histories: HistoryColumns, users: Int32s) -> Int32s:
         """Return the row of each entry's item; -1 for items without one."""
@@ -307,8 +314,13 @@ class Deltas:
         )
 
     def _pop_deleted(self) -> dict[str, Item | None]:
-        """Remove and return deleted products that lists may still contain."""
-        chosen = [name for name in self._deleted if name in self._rows][:MAX_ITEMS]
+        """Remove and return deleted products that lists may still contain.
+
+        Those whose rows are not published yet are withdrawn by the item delta that publishes them.
+        """
+        rows, n_published = self._items.rows_of(list(self._deleted)), len(self._published_bias.rows)
+        is_listed = (rows >= 0) & (rows < n_published)
+        chosen = list(compress(self._deleted, is_listed.tolist()))[:MAX_ITEMS]
         if len(chosen) < MAX_ITEMS:
             self._deleted.clear()
         gone = [name for name in chosen if name not in self._withdrawn]

@@ -69,7 +69,7 @@ class DeltaPacer:
         self._flush()
         now = monotonic()
         if now >= self._next_item_delta:
-            moved = deltas.make_item_delta(histories, now_ms=now_ms)
+            moved = deltas.make_item_delta(histories, now_ms=now_ms, withdrawn=catalogue.withdrawn)
             self._next_item_delta = now if deltas.n_unpublished_items else now + self._every_s
             self._send(moved)
         if deltas.n_pending_products and now >= self._next_product_delta:

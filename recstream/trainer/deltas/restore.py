@@ -24,6 +24,7 @@ from recstream.trainer.training import (
     Trained,
     columns_of,
     counts_of,
+    deleted_products,
     popularity_of,
 )
 
@@ -105,6 +106,8 @@ class Restored(NamedTuple):
         """Mark users and products changed since the last delta as pending."""
         moved = self.trained.generation
         self.deltas.touch(unknown.users, unknown.touches)
+        deleted = deleted_products(moved, catalogue.items)
+        self.deltas.change(dict.fromkeys(deleted, moved.catalogue_offset), catalogue.items)
         if self.stored is None:
             self.deltas.change(catalogue.changed_since(moved.catalogue_offset), catalogue.items)
             return

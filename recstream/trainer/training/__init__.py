@@ -7,6 +7,7 @@ from recstream.trainer.training.dataset import (
     MatrixRows,
     TrainingSnapshot,
     columns_of,
+    deleted_products,
     popularity_of,
 )
 from recstream.trainer.training.item_features import ItemFeatures, LiveItemFeatures

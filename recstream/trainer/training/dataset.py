@@ -89,9 +89,18 @@ def catalogue_facts(
     if parent is not None:
         gone = np.flatnonzero(parent.withdrawn).tolist()
         withdrawn[[row for row in gone if items[row] not in catalogue]] = True
+        withdrawn[parent.items.rows_of(deleted_products(parent, catalogue))] = True
     found = [catalogue.get(item) for item in items]
     details = {each.item: summarise(each) for each in found if each is not None}
     return CatalogueFacts(found, details, withdrawn)
+
+
+def deleted_products(generation: Generation, catalogue: Mapping[str, Item]) -> list[str]:
+    """Return the items with facts that the catalogue lacks: compaction may have removed the deletion."""
+    details = generation.details
+    if not len(details):
+        return []
+    return [item for item in generation.items if item not in catalogue and item in details]
 
 
 Fit = Callable[..., ALSModel]

@@ -15,6 +15,7 @@ from recstream.core.records import (
     DeltaAnnounced,
     Item,
     RollbackRequested,
+    TrainingRequested,
 )
 from recstream.log.embedded import maintain
 from recstream.log.port import NewRecord
@@ -22,6 +23,7 @@ from recstream.log.topics import CATALOGUE, CONTROL
 from recstream.models import fetch
 from recstream.models.feed import ModelFeed
 from recstream.replay.retrain import DerivedStore, retrain
+from recstream.settings import DAY_MS
 from recstream.time_travel.generations import Generations
 from recstream.trainer.deltas import deltas as deltas_module
 from tests.trainer.trainer_world import Place, likes, work
@@ -278,6 +280,40 @@ def test_a_rollback_lists_what_the_catalogue_holds_today(running, place):
     assert generation.number == 2
     assert generation.details["p60"] == summarise(product(60))
     assert not generation.listable[generation.rows["p5"]]
+
+
+def test_a_product_that_was_deleted_before_anybody_touched_it_is_not_listed(running, place):
+    place.world.log.append([delete_record("p99")])
+    place.world.feed([single(event(1000 + n, f"u{n}", "p99")) for n in range(4)])
+    work(running, lambda: "p99" in serving(place).rows)
+
+    generation = serving(place)
+
+    assert generation.withdrawn[generation.rows["p99"]]
+
+
+@pytest.mark.parametrize("kind", ["training", "rollback"])
+def test_a_deletion_that_compaction_removed_still_holds_after_a_restart(running, place, kind):
+    log = place.world.log
+    log.append([delete_record("p5"), upsert_record(product(60))])
+    work(running, lambda: told(place))
+    running.close()
+    maintain(log, tombstone_delay_ms=-DAY_MS, min_dirty_ratio=0.0)
+    again = place.trainer("b")
+    request: TrainingRequested | RollbackRequested
+    request = TrainingRequested(id="anew", force=True, requested_ts=NOW_MS + 1)
+    if kind == "rollback":
+        request = RollbackRequested(id="back", generation=1, requested_ts=NOW_MS + 1)
+    log.append([NewRecord(CONTROL, None, msgspec.json.encode(request), 0)])
+
+    work(again, lambda: place.announced()[-1].generation == 2)
+    work(again, lambda: told(place))
+    again.close()
+
+    assert all(record.key != b"p5" for record in place.world.read(CATALOGUE, 0))
+    generation = serving(place)
+    assert generation.withdrawn[generation.rows["p5"]]
+    assert retrained(place)[2][0]
 
 
 def test_a_catalogue_changes_nothing_of_what_users_taught(world, tmp_path):
