@@ -46,7 +46,7 @@ class Histories(HistoryColumns):
         self.offsets: dict[int, int] = {}
         self.n_users = self.n_events = self._n_dead = 0
         self._lock = threading.Lock()
-        self._open: weakref.ref[FrozenHistories] | None = None
+        self._snapshots: weakref.WeakSet[FrozenHistories] = weakref.WeakSet()
 
     @property
     def runs(self) -> NDArray[Any]:
@@ -105,26 +105,28 @@ class Histories(HistoryColumns):
             self.users.erase(row)
 
     def freeze(self) -> FrozenHistories:
-        """Return the histories as they are now; at most one snapshot is open at a time."""
+        """Return the histories as they are now."""
         frozen = FrozenHistories(self, self._lock)
-        self._open = weakref.ref(frozen) if frozen.is_open else None
+        self._snapshots.add(frozen)
         return frozen
 
-    def _frozen(self) -> FrozenHistories | None:
-        frozen = None if self._open is None else self._open()
-        return frozen if frozen is not None and frozen.is_open else None
+    def _open(self) -> list[FrozenHistories]:
+        """Return the snapshots that have not copied everything yet."""
+        return [each for each in self._snapshots if each.is_open]
 
     def _write(self, at: Int64s, words: UInt32s) -> None:
-        if (frozen := self._frozen()) is None:
+        if not self._open():
             self.words[at] = words
             return
         with self._lock:
-            frozen.save(np.unique(at // BLOCK).tolist())
+            blocks = np.unique(at // BLOCK).tolist()
+            for each in self._open():
+                each.save(blocks)
             self.words[at] = words
 
     def _close_gaps(self) -> None:
         """Compact the entries when more than a quarter of them belongs to no history."""
-        if self._n_dead <= max(BLOCK, len(self.words) // 4) or self._frozen() is not None:
+        if self._n_dead <= max(BLOCK, len(self.words) // 4) or self._open():
             return
         runs, words = self.runs, self.words
         order = np.argsort(runs["start"], kind="stable")
