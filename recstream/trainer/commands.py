@@ -47,6 +47,7 @@ class Commands:
         self.is_held = False
         self.forgotten: list[Forgotten] = []
         self.awaited: dict[TopicPartition, int] = {}
+        self._started: tuple[Command | None, list[Forgotten]] = None, []
 
     @property
     def is_forced(self) -> bool:
@@ -72,9 +73,25 @@ class Commands:
             self.awaited[tp] = self._log.high_watermark(*tp)
 
     def mark_started(self) -> None:
-        """Clear all commands: a training starts that carries them out."""
-        self.newest = None
-        self.forgotten = []
+        """Note that a training starts that carries all commands out."""
+        self._started = self.newest, self.forgotten
+        self.newest, self.forgotten = None, []
+
+    def mark_ended(self, *, is_requested: bool, is_forgotten: bool) -> None:
+        """Note that the training has ended; what it did not carry out is to do again.
+
+        Parameters
+        ----------
+        is_requested : bool
+            The request was carried out, or answered with a failure.
+        is_forgotten : bool
+            A generation without the forgotten users serves.
+        """
+        (newest, forgotten), self._started = self._started, (None, [])
+        if not is_requested:
+            self.newest = self.newest or newest
+        if not is_forgotten:
+            self.forgotten = [*forgotten, *self.forgotten]
 
     def drop_answered(self, serving: GenerationAnnounced, now: HistoryColumns) -> None:
         """Drop commands that the newest generation, or one before it, has carried out.

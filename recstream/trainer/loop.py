@@ -49,12 +49,12 @@ from recstream.trainer.training import Trained
 
 log = logging.getLogger(__name__)
 
-FIRST_RETRY_S = 10.0
-"""Wait after a first generation that could not be trained."""
+RETRY_S = 10.0
+"""Wait after a training that failed."""
 BUSY_POLL_S = 0.05
 READ_SPACING = 0.2
-"""Least time from new records to the next read, as a fraction of the longest wait for records: a read for each
-event would cost as much as the event's list."""
+"""Least time from new records to the next read, as a fraction of the longest wait for records: a read for
+each event would cost as much as the event's list."""
 
 
 class Trainer:
@@ -108,7 +108,7 @@ class Trainer:
         self._has_lost_newest = False
         self._schedule = Schedule(settings)
         self._tuning = SelfTuning(settings)
-        self._next_first = self._next_read = 0.0
+        self._next_training = self._next_read = 0.0
 
     @property
     def generation(self) -> Generation | None:
@@ -177,8 +177,6 @@ class Trainer:
             self._executor.pause_while_behind(deltas.n_pending_products > MAX_PRODUCTS)
             self._pacer.send(deltas, inputs.histories, inputs.catalogue, now_ms=self._clock_ms())
 
-    # Reading
-
     def _poll_timeout(self) -> float:
         """Return how many seconds a turn may wait for records."""
         is_idle = self._inputs.is_caught_up and not self._executor.is_busy
@@ -203,8 +201,6 @@ class Trainer:
                 if each is not None:
                     each.change(changes.products, self._inputs.catalogue.items)
 
-    # Leadership
-
     def _is_leader(self) -> bool:
         was_active = self._leadership.is_active
         if not self._leadership.hold() and was_active:
@@ -219,7 +215,9 @@ class Trainer:
         self._pacer.clear()
         self._discard_training()
 
-    def _discard_training(self) -> None:
+    def _discard_training(self, *, is_requested: bool = False, is_forgotten: bool = False) -> None:
+        """Discard a training or its result; see `Commands.mark_ended`."""
+        self._inputs.commands.mark_ended(is_requested=is_requested, is_forgotten=is_forgotten)
         self._executor.use(self._tuning.settle(is_accepted=False))
         self._executor.discard()
         self._catch_up = None
@@ -227,7 +225,7 @@ class Trainer:
 
     def _take_over(self) -> None:
         """Continue from the newest announced generation, or train generation 0."""
-        if not self._inputs.is_caught_up or monotonic() < self._next_first:
+        if not self._inputs.is_caught_up or monotonic() < self._next_training:
             return
         feed = ModelFeed(self._log, self._store, is_serving=False)
         # In a thread: many deltas take longer than the lease holds.
@@ -267,12 +265,11 @@ class Trainer:
         inputs.commands.drop_answered(announced, inputs.histories)
         inputs.commands.is_held &= announced.copies is not None
 
-    # Training
-
     def _is_due(self) -> bool:
         """Whether to train now: on command, after a user was forgotten, or by the schedule."""
         inputs, commands = self._inputs, self._inputs.commands
-        if not inputs.has_commands_applied or self._is_compiling():
+        may_train = inputs.has_commands_applied and monotonic() >= self._next_training
+        if not may_train or self._is_compiling():
             return False
         if commands.newest is not None or self._has_lost_newest:
             return True
@@ -290,22 +287,21 @@ class Trainer:
         found = self._tuning.step(
             self._inputs.histories.n_events,
             self._schedule.quiet_s,
-            is_busy=self._executor.is_busy or self._inputs.commands.is_held,
+            is_busy=self._inputs.commands.is_held,
             snapshot=lambda: self._inputs.snapshot(serving.catalogue_offset),
         )
         if found is not None:
             submit(self._log, found)
-            self._tuning.tried = found.hyperparameters
-            self._executor.use(found.hyperparameters)
+            self._executor.use(self._tuning.try_out(found))
             self._start_training()
 
     def _start_training(self) -> None:
         if self._serving is None:
             return
         snapshot = self._inputs.snapshot(self._serving.catalogue_offset)
+        self._tuning.pause()
         self._changes_since_snapshot = []
         is_forced = self._inputs.commands.is_forced or self._has_lost_newest
-        self._has_lost_newest = False
         self._inputs.commands.mark_started()
         is_enough = snapshot.n_events >= self._settings.train_min_events
         self._schedule.note_training(snapshot.n_events if is_enough else 0, len(snapshot.catalogue))
@@ -334,9 +330,11 @@ class Trainer:
             raise
         except Exception as error:  # the serving generation stays; the next training may succeed
             log.exception("training failed")
-            self._next_first = monotonic() + FIRST_RETRY_S
+            self._next_training = monotonic() + RETRY_S
             self._publisher.publish_progress("failed", 0, detail=str(error))
-        self._discard_training()
+            self._discard_training(is_requested=True)
+        else:
+            self._discard_training(is_requested=True, is_forgotten=True)
 
     def _activate(self, candidate: Candidate, catch_up: CatchUp) -> None:
         self._publish(
@@ -370,6 +368,7 @@ class Trainer:
             copies=copies,
         )
         self._serving, self._deltas = trained.generation, deltas
+        self._has_lost_newest = False
         self._newest_number = trained.generation.number
 
     def _roll_back(self, command: RollbackRequested) -> None:

@@ -69,7 +69,7 @@ class SelfTuning:
         )
         self._running: Future[HyperparametersChosen] | None = None
         self._accepted: dict[str, Any] = {}
-        self.tried: dict[str, Any] | None = None
+        self._tried: dict[str, Any] | None = None
 
     def restore(self, event_log: ReadableLog, serving: Generation) -> dict[str, Any]:
         """Return the newest choice on the control topic if the serving generation follows it."""
@@ -96,9 +96,7 @@ class SelfTuning:
         is_busy: bool,
         snapshot: Callable[[], TrainingSnapshot],
     ) -> HyperparametersChosen | None:
-        """Start, pause or continue a search; return its choice once, if it is a new one.
-
-        The caller sets ``tried`` once the choice is recorded.
+        """Start, pause or continue a search; return its choice until `try_out`, if it is a new one.
 
         Parameters
         ----------
@@ -107,7 +105,7 @@ class SelfTuning:
         quiet_s : float
             Seconds since the last event.
         is_busy : bool
-            Whether a training runs or is due.
+            Whether none may start: trainings are held.
         snapshot : callable
         """
         if self._running is None:
@@ -123,22 +121,31 @@ class SelfTuning:
             self._may_run.clear()
         if not self._running.done() or is_busy:
             return None
-        running, self._running = self._running, None
         try:
-            found = running.result()
+            found = self._running.result()
             if found.hyperparameters != self._accepted:
                 return found
         except SearchStopped:
             log.info("hyper-parameters not searched to the end")
         except Exception:
             log.exception("hyper-parameters not searched")
+        self._running = None
         return None
+
+    def try_out(self, found: HyperparametersChosen) -> dict[str, Any]:
+        """Return the hyper-parameters of a choice, once it is recorded: a candidate is trained by them."""
+        self._tried, self._running = found.hyperparameters, None
+        return found.hyperparameters
+
+    def pause(self) -> None:
+        """Let a search wait behind its trial until the next `step`: a training starts."""
+        self._may_run.clear()
 
     def settle(self, *, is_accepted: bool) -> dict[str, Any]:
         """Return what to train by from now on: what was tried if the gate accepted it, else as before."""
-        if self.tried is not None and is_accepted:
-            self._accepted = self.tried
-        self.tried = None
+        if self._tried is not None and is_accepted:
+            self._accepted = self._tried
+        self._tried = None
         return self._accepted
 
     def _search(self, snapshot: TrainingSnapshot, n_events: int) -> HyperparametersChosen:

@@ -5,8 +5,10 @@ import threading
 import msgspec
 import pytest
 
+from recstream.control import new_control_record
 from recstream.core.records import (
     DeltaAnnounced,
+    Forgotten,
     PipelineRecord,
     TrainerStatus,
     TrainingProgress,
@@ -17,6 +19,7 @@ from recstream.log.port import NewRecord
 from recstream.log.topics import CONTROL, INTERACTIONS, MODELS, PIPELINE
 from recstream.models import fetch
 from recstream.trainer import executor, leadership, loop
+from recstream.trainer.training.backend import InProcessBackend
 from tests.trainer.trainer_world import SETTINGS, likes, work
 from tests.waiting import wait_until
 from tests.worker.worker_world import NOW_MS, PARTITIONS, event, single
@@ -304,3 +307,35 @@ def test_a_pause_between_reads_never_costs_the_lease_however_rare_deltas_are(pla
     trainer.close()
 
     assert 0.0 < max(paused_s) < leadership.LEASE_EVERY_S
+
+
+@pytest.mark.parametrize("end", ["the lease is lost", "the training fails"])
+def test_a_forgotten_user_is_trained_out_although_the_first_training_came_to_nothing(
+    place, monkeypatch, end
+):
+    place.world.feed([single(each) for each in likes()])
+    trainer = place.trainer("a")
+    work(trainer, lambda: len(place.announced()) == 2)
+    may_go_on, has_begun, run = threading.Event(), threading.Event(), InProcessBackend.run
+
+    def interrupted(self, job, progress):
+        if has_begun.is_set():
+            return run(self, job, progress)
+        has_begun.set()
+        assert may_go_on.wait(60.0)
+        raise MemoryError("no memory is left")
+
+    monkeypatch.setattr(InProcessBackend, "run", interrupted)
+    monkeypatch.setattr(loop, "RETRY_S", 0.1)
+    forgotten = Forgotten(id="f", partition=0, at_offset=1_000_000, forgotten_ts=NOW_MS + 1)
+    place.world.log.append([new_control_record(forgotten)])
+    work(trainer, has_begun.is_set)
+    if end == "the lease is lost":
+        trainer._leadership._lease.release()
+        trainer._leadership.next_lease = 0.0
+        work(trainer, lambda: not trainer._leadership.is_active)
+        trainer._leadership.next_lease = 0.0
+    may_go_on.set()
+
+    work(trainer, lambda: len(place.announced()) == 3)
+    trainer.close()

@@ -112,7 +112,7 @@ def test_a_choice_that_the_gate_rejects_is_not_used(place, settings, monkeypatch
     trainer = place.trainer(settings=settings)
     try:
         work(trainer, lambda: trainer._tuning._n_events and chosen(place))
-        work(trainer, lambda: trainer._tuning.tried is None)
+        work(trainer, lambda: trainer._tuning._tried is None)
 
         assert "regularization" not in trainer._executor._chosen
         assert len(place.announced()) == 2
@@ -146,6 +146,19 @@ def test_a_search_pauses_while_events_arrive_and_ends_with_the_trainer(settings)
     assert tuning.step(1000, 5.0, is_busy=False, snapshot=lambda: None) is None
 
 
+def test_a_search_pauses_while_a_training_runs(place, settings):
+    trainer = place.trainer(settings=settings)
+    try:
+        work(trainer, lambda: len(place.announced()) == 1)
+        trainer._tuning._may_run.set()
+        place.world.feed([single(each) for each in tastes()])
+        work(trainer, lambda: trainer._executor.is_busy)
+
+        assert not trainer._tuning._may_run.is_set()
+    finally:
+        trainer.close()
+
+
 def test_events_that_faded_to_nothing_are_left_out_of_a_search(settings):
     faded_ms = int(200 * settings.half_life_ms)  # float32 has no 2 ** -200
     entries = [
@@ -167,7 +180,9 @@ def test_events_that_faded_to_nothing_are_left_out_of_a_search(settings):
     assert at_ms.tolist() == [5 * faded_ms, 5 * faded_ms - 1]
 
 
-def test_a_choice_that_could_not_be_recorded_is_not_used(place, settings, monkeypatch):
+def test_a_choice_that_could_not_be_recorded_is_recorded_before_it_is_used(
+    place, settings, monkeypatch
+):
     place.world.feed([single(each) for each in tastes()])
     trainer = place.trainer(settings=settings)
     found = HyperparametersChosen(
@@ -190,8 +205,10 @@ def test_a_choice_that_could_not_be_recorded_is_not_used(place, settings, monkey
         with pytest.raises(LogUnavailable):
             work(trainer, lambda: False)
 
-        train(place, trainer)
-        again = train(place, trainer)
-        assert not uses(again.hyperparameters, found)
+        assert not uses(trainer._executor._chosen, found)
+
+        monkeypatch.undo()
+        work(trainer, lambda: found in chosen(place))
+        assert uses(trainer._executor._chosen, found)
     finally:
         trainer.close()
