@@ -29,7 +29,7 @@ from recstream.core.events import (
 from recstream.errors import InvalidEvent, InvalidInput
 from recstream.importers.envelopes import envelopes
 from recstream.importers.event_table import EventTable
-from recstream.importers.files.cells import describe_unprintable, is_missing
+from recstream.importers.files.cells import describe_unprintable
 from recstream.importers.files.file import BadLine
 from recstream.importers.files.source import RejectedLine, Row, Source
 from recstream.importers.mapping import ColumnMapping, EventReader, SkippedRow
@@ -221,7 +221,7 @@ def row_events(
         value = _scaled(value, mapping.rating_max)
     user_id = reader.user(row)
     ts_ms = None if reader.time is None else reader.time(row)
-    session = "" if reader.session is None else reader.session(row)
+    session = reader.session(row)
     events: list[Event] = []
     for item_id in reader.items(row):
         event = Event(
@@ -230,7 +230,7 @@ def row_events(
             item=item_id,
             ts=from_timestamp_ms(at_ms + len(events) if ts_ms is None else ts_ms),
             value=None if math.isnan(value) else value,
-            session=None if is_missing(session) else session,
+            session=session,
         )
         try:
             admit(event, now=now, new_id=lambda: "made when written")

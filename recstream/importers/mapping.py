@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from recstream.core.events import EVENT_TYPES, MAX_RATING, EventType
+from recstream.core.events import EVENT_TYPES, MAX_ID_CHARACTERS, MAX_RATING, EventType
 from recstream.errors import InvalidInput
 from recstream.importers.files.cells import (
     MAX_EXACT,
@@ -21,36 +21,10 @@ from recstream.importers.files.source import Row, Source
 
 MAX_COLUMN_DIGITS = 6
 _ID_NAMES = frozenset(
-    [
-        "user",
-        "item",
-        "product",
-        "visitor",
-        "customer",
-        "client",
-        "member",
-        "movie",
-        "book",
-        "track",
-        "artist",
-        "song",
-        "sku",
-        "asin",
-        "isbn",
-        "id",
-        "uid",
-        "iid",
-        "session",
-        "household",
-        "name",
-        "title",
-        "rating",
-        "timestamp",
-        "time",
-        "date",
-        "event",
-        "type",
-    ]
+    (
+        "user item product visitor customer client member movie book track artist song sku asin "
+        "isbn id uid iid session household name title rating timestamp time date event type"
+    ).split()
 )
 
 
@@ -174,9 +148,7 @@ class EventReader:
         self.time = self._time()
         self.value = self._value()
         self.type = self._type()
-        self.session: Callable[[Row], str] | None = None
-        if mapping.session:
-            self.session = self._cell(mapping.session, "--session")
+        self.session = self._session()
         self.order: Callable[[Row], int] | None = None
         if mapping.order:
             number = self._cell(mapping.order, "--order")
@@ -259,6 +231,24 @@ class EventReader:
             return None
         cell = self._cell(self._mapping.value, "--value")
         return lambda row: parse_number(cell(row))
+
+    def _session(self) -> Callable[[Row], str | None]:
+        if not self._mapping.session:
+            return lambda _: None
+        cell = self._cell(self._mapping.session, "--session")
+
+        def session(row: Row) -> str | None:
+            text = cell(row)
+            if is_missing(text):
+                return None
+            found = parse_id(text, "a session")
+            if len(found) > MAX_ID_CHARACTERS:
+                raise ValueError(
+                    f"expected a session of at most {MAX_ID_CHARACTERS} characters, got {len(found)}"
+                )
+            return found
+
+        return session
 
     def _type(self) -> Callable[[Row], EventType]:
         const = self._mapping.type

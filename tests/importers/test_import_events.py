@@ -154,6 +154,16 @@ def test_a_session_column_says_which_events_belong_together(
     assert found == [("a", "o 1"), ("b", "o 1"), ("c", None)]
 
 
+def test_a_session_that_is_no_short_text_is_a_bad_line(tmp_path: Path, event_log: EventLog) -> None:
+    path = tmp_path / "orders.csv"
+    path.write_bytes(b"who,sku,order\nu,a,o1\nu,b,\xe9\nu,c," + b"o" * 257 + b"\n")
+
+    report = run(event_log, Source(path), ColumnMapping(user="who", item="sku", session="order"))
+
+    assert [event.session for event in all_events(event_log)] == ["o1"]
+    assert [problem.line for problem in report.problems] == [3, 4]
+
+
 def test_several_items_in_a_row_become_several_events(tmp_path: Path, event_log: EventLog) -> None:
     lines = source(tmp_path, "u1 a b\nu2 c\n", "r.txt", header=False)
     cells = source(tmp_path, "u3\tx y\nu3\tx y z\n", "s.tsv", header=False)
