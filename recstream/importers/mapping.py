@@ -20,12 +20,13 @@ from recstream.importers.files.cells import (
 from recstream.importers.files.source import Row, Source
 
 MAX_COLUMN_DIGITS = 6
-_ID_NAMES = frozenset(
-    (
-        "user item product visitor customer client member movie book track artist song sku asin "
-        "isbn id uid iid session household name title rating timestamp time date event type"
-    ).split()
-)
+# fmt: off
+_ID_NAMES = frozenset([
+    "user", "item", "product", "visitor", "customer", "client", "member", "movie", "book", "track", "artist",
+    "song", "sku", "asin", "isbn", "id", "uid", "iid", "session", "household", "name", "title", "rating",
+    "timestamp", "time", "date", "event", "type",
+])
+# fmt: on
 
 
 class ColumnMapping(msgspec.Struct, frozen=True, kw_only=True):
