@@ -18,10 +18,13 @@ from typing import Any, get_origin
 import msgspec
 
 from recstream.core.events import EventWeights
-from recstream.errors import InvalidSetting
+from recstream.errors import InvalidInput, InvalidSetting
 
 SECRETS = frozenset({"secret", "kafka_sasl_password"})
 """Fields that are never printed, and that a file named by ``RECSTREAM_<NAME>_FILE`` may hold."""
+
+MAX_FILE_BYTES = 4 << 20
+"""Size of files with settings, secrets, rules, a mapping or one record."""
 
 DAY_MS = 24 * 3600 * 1000
 
@@ -312,6 +315,21 @@ def load(
         raise InvalidSetting(str(error)) from error
 
 
+def read_bounded(path: Path) -> bytes:
+    """Return the content of a small file.
+
+    Raises
+    ------
+    InvalidInput
+        It has more than `MAX_FILE_BYTES`, or never ends.
+    """
+    with path.open("rb") as file:
+        content = file.read(MAX_FILE_BYTES + 1)
+    if len(content) > MAX_FILE_BYTES:
+        raise InvalidInput(f"{path} may have at most {MAX_FILE_BYTES:,} bytes, and has more")
+    return content
+
+
 def _check_one(name: str, value: Any, origin: str) -> None:
     """Raise with the origin of a value that can't be a setting's."""
     if name not in Settings.__struct_fields__:
@@ -333,12 +351,12 @@ def _from_file(file: Path | None, variables: Mapping[str, str]) -> tuple[Path, d
     )
     path = named or Path("recstream.toml")
     try:
-        return path, tomllib.loads(path.read_text(encoding="utf-8"))
+        return path, tomllib.loads(read_bounded(path).decode())
     except FileNotFoundError:
         if named is None:
             return path, {}
         raise InvalidSetting(f"settings file {path} does not exist") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, InvalidInput, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InvalidSetting(f"settings file {path} can't be read: {error}") from error
 
 
@@ -353,8 +371,8 @@ def _from_environ(variables: Mapping[str, str]) -> dict[str, Any]:
         elif name in SECRETS and f"{variable}_FILE" in variables:
             path = Path(variables[f"{variable}_FILE"])
             try:
-                values[name] = path.read_text(encoding="utf-8").strip()
-            except (OSError, UnicodeDecodeError) as error:
+                values[name] = read_bounded(path).decode().strip()
+            except (OSError, InvalidInput, UnicodeDecodeError) as error:
                 raise InvalidSetting(
                     f"{variable}_FILE names {path}, which can't be read: {error}"
                 ) from error

@@ -136,6 +136,12 @@ def test_a_file_of_a_secret_that_is_no_text_is_refused_by_name(tmp_path: Path) -
         load(environ={"RECSTREAM_SECRET_FILE": str(tmp_path / "secret")})
 
 
+@pytest.mark.parametrize("variable", ["RECSTREAM_SECRET_FILE", "RECSTREAM_CONFIG"])
+def test_a_file_that_never_ends_is_refused_by_name(variable: str) -> None:
+    with pytest.raises(InvalidSetting, match=r"/dev/zero.* may have at most"):
+        load(environ={variable: "/dev/zero"})
+
+
 def test_an_unknown_entry_of_the_file_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     path = tmp_path / "recstream.toml"
     path.write_text("prot = 1\n")

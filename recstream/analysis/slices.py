@@ -220,6 +220,8 @@ class Slice:
         self._records: dict[tuple[str, int], list[Record]] = {}
         self._rows: dict[int, dict[bytes, bytes]] = {}
         self._models: dict[str, bytes] = {}
+        if not path.is_file():
+            raise InvalidInput(f"{self._name} must be a file that `recstream export` wrote")
         try:
             with zipfile.ZipFile(path) as file:
                 self._read(file)

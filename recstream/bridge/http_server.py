@@ -1,7 +1,7 @@
 """Serve the Flask app by uvicorn: one event loop reads requests and writes answers, threads run the app.
 
 A thread is used only between the last byte of a request and the first byte of its answer, so slow
-clients hold none. Head, body and answer have total deadlines. Requests with a single event go another way
+clients hold none. A head has a deadline, body and answer a minimum rate. Requests with a single event go another way
 (`recstream.bridge.http.single_events`).
 """
 
@@ -26,7 +26,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from recstream.bridge.environ import LargeBody, environ_of
-from recstream.bridge.http import DETACH, MAX_REQUEST_BYTES, PROBLEM_JSON, SingleEvents
+from recstream.bridge.http import DETACH, MAX_REQUEST_BYTES, PROBLEM_JSON, Pace, SingleEvents
 from recstream.process import Background, run_in_loop, watch
 
 log = logging.getLogger(__name__)
@@ -37,8 +37,6 @@ BACKLOG = 1024
 MAX_HEAD_BYTES = 64 * 1024
 IDLE_S = 30
 """Time between two requests of a connection."""
-DEADLINES_S = {"head": 10.0, "body": 30.0, "answer": 60.0}
-"""Time for all of a request's head, for all of its body, and for all of its answer."""
 SWEEP_S = 1.0
 SHUTDOWN_S = 5
 
@@ -231,8 +229,8 @@ class _Protocol(H11Protocol):
         self._has_ended = False
         self._is_last = False
         self._unread = b""
-        self._stage: tuple[str, Any] | None = None
-        self._stage_since_s = 0.0
+        self._pace = Pace()
+        self._n_received = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Send small answers at once."""
@@ -241,6 +239,7 @@ class _Protocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Accept a single event, or pass the data to the parser; refuse what it can't read in any way."""
+        self._n_received += len(data)
         if self._is_appending:
             self._unread += data
             self.flow.pause_reading()
@@ -364,11 +363,12 @@ class _Protocol(H11Protocol):
         return False  # a route does it, see `detach`
 
     def check_deadline(self, now_s: float) -> None:
-        """Abort the connection if head, body or answer took too long."""
+        """Abort the connection if head, body or answer are too slow."""
         cycle: Any = self.cycle
         stage: tuple[str, Any] | None = None
-        if self.transport.get_write_buffer_size() > 0:
-            stage = ("answer", cycle)
+        n_moved = self._n_received
+        if n_unsent := self.transport.get_write_buffer_size():
+            stage, n_moved = ("answer", cycle), -n_unsent
         elif self.conn.their_state is h11.SEND_BODY:
             stage = ("body", cycle)
         elif self.conn.their_state is h11.IDLE and (
@@ -376,9 +376,7 @@ class _Protocol(H11Protocol):
             or self.conn.trailing_data[0]
         ):
             stage = ("head", cycle)
-        if stage != self._stage:
-            self._stage, self._stage_since_s = stage, now_s
-        elif stage is not None and now_s - self._stage_since_s > DEADLINES_S[stage[0]]:
+        if self._pace.is_too_slow(stage, 0 if stage and stage[0] == "head" else n_moved, now_s):
             self.transport.abort()
 
     def detach(self) -> tuple[socket.socket, bytes]:

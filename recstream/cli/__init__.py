@@ -129,7 +129,8 @@ def run(arguments: Sequence[str]) -> int:
     except (RecstreamError, OSError) as error:
         text = str(error)
         if isinstance(error, OSError) and error.filename is not None:
-            text = f"{error.filename} can't be used: {error.strerror}"
+            names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+            text = f"{' or '.join(names)} can't be used: {error.strerror}"
         _print_error(type(error).__name__, text, as_json=as_json)
         return USAGE if isinstance(error, InvalidSetting) else FAILED
     return code if isinstance(code, int) else 0

@@ -17,7 +17,14 @@ import msgspec
 from ulid import ULID
 
 from recstream.checkpoints import Checkpoints, Manifest, open_checkpoints
-from recstream.errors import BackupCorrupt, InvalidInput, NotFound, NotPossible, SchemaUnsupported
+from recstream.errors import (
+    BackupCorrupt,
+    InvalidInput,
+    LogUnavailable,
+    NotFound,
+    NotPossible,
+    SchemaUnsupported,
+)
 from recstream.log import CHECKPOINTS, EventLog
 from recstream.log.embedded import EmbeddedLog
 from recstream.models import DirectoryStore, announcements, open_store
@@ -26,6 +33,8 @@ from recstream.settings import Settings
 FORMAT = 1
 LOG = "log.db"
 CONTENTS = "backup.json"
+UNFINISHED = ".unfinished"
+"""File in the folder of a backup that is being made, or whose process was killed."""
 MODELS_FOLDER, CHECKPOINTS_FOLDER = "models", "checkpoints"
 BLOCK_BYTES = 1 << 22
 
@@ -63,6 +72,12 @@ class Backup(msgspec.Struct, frozen=True, kw_only=True):
     pruned: tuple[str, ...] = ()
 
 
+class _Format(msgspec.Struct):
+    """The field of `Backup` that every version has."""
+
+    format: int = FORMAT
+
+
 def create(event_log: EventLog, settings: Settings, folder: Path, *, now_ms: int) -> Backup:
     """Copy a log and what it refers to into a new folder, while the roles run.
 
@@ -74,52 +89,61 @@ def create(event_log: EventLog, settings: Settings, folder: Path, *, now_ms: int
     NotPossible
         The log is on Kafka.
     InvalidInput
-        The folder is not empty.
+        The folder has other files, or is none.
     """
     if not isinstance(event_log, EmbeddedLog):
         raise NotPossible(
             "the records of a Kafka log are backed up by the brokers' means; "
             "docs/how-to/back-up-and-restore.md says what else there is to copy"
         )
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InvalidInput(f"a backup needs a new or empty folder, {folder} has files")
-    partial = folder.with_name(f".{folder.name}-partial")
-    with _locked(partial):
-        return _create(event_log, settings, folder, partial, now_ms)
+    with _locked(folder):
+        unfinished = folder / UNFINISHED
+        if unfinished.exists():  # of a process that was killed
+            _clear(folder)
+        if any(folder.iterdir()):
+            raise InvalidInput(f"a backup needs a new or empty folder, {folder} has files")
+        unfinished.touch()
+        try:
+            backup = _create(event_log, settings, folder, now_ms)
+        except BaseException:
+            _clear(folder)
+            raise
+        unfinished.unlink()
+        return backup
 
 
-def _create(
-    event_log: EmbeddedLog, settings: Settings, folder: Path, partial: Path, now_ms: int
-) -> Backup:
-    for left in partial.iterdir():  # of a process that was killed
-        shutil.rmtree(left) if left.is_dir() else left.unlink()
-    try:
-        event_log.storage.copy_to(partial / LOG)
-        with contextlib.closing(EmbeddedLog(partial / LOG, sync="full")) as copy:
-            offsets: dict[str, list[int]] = {topic: [] for topic in copy.topics()}
-            for (topic, _), head in sorted(copy.heads().items()):
-                offsets[topic].append(head.next)
-            pruned = _copy_artifacts(copy, settings, partial)
-            _copy_checkpoints(copy, settings, partial)
-            epoch = copy.epoch
-        for path in partial.glob(f"{LOG}-wake*"):
-            path.unlink()
-        names = sorted(path for path in partial.rglob("*") if path.is_file())
-        backup = Backup(
-            epoch=epoch,
-            made_ts=now_ms,
-            offsets=offsets,
-            files={str(path.relative_to(partial)): _stored(path) for path in names},
-            pruned=tuple(pruned),
-        )
-        (partial / CONTENTS).write_bytes(msgspec.json.encode(backup))
-        if folder.exists():
-            folder.rmdir()
-        partial.rename(folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+def _create(event_log: EmbeddedLog, settings: Settings, folder: Path, now_ms: int) -> Backup:
+    event_log.storage.copy_to(folder / LOG)
+    with _opened(folder / LOG) as copy:
+        offsets: dict[str, list[int]] = {topic: [] for topic in copy.topics()}
+        for (topic, _), head in sorted(copy.heads().items()):
+            offsets[topic].append(head.next)
+        pruned = _copy_artifacts(copy, settings, folder)
+        _copy_checkpoints(copy, settings, folder)
+        epoch = copy.epoch
+    for path in folder.glob(f"{LOG}-wake*"):
+        path.unlink()
+    names = sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+    )
+    backup = Backup(
+        epoch=epoch,
+        made_ts=now_ms,
+        offsets=offsets,
+        files={name: _stored(folder / name) for name in names if name != UNFINISHED},
+        pruned=tuple(pruned),
+    )
+    DirectoryStore(folder).put(CONTENTS, msgspec.json.encode(backup))
     return backup
+
+
+def _clear(folder: Path) -> None:
+    """Delete what belongs to a backup; `UNFINISHED` last."""
+    for part in (MODELS_FOLDER, CHECKPOINTS_FOLDER):
+        shutil.rmtree(folder / part, ignore_errors=True)
+    for name in (LOG, CONTENTS, ".writing-"):
+        _remove(folder / name)
+    (folder / UNFINISHED).unlink(missing_ok=True)
 
 
 def _copy_artifacts(copy: EmbeddedLog, settings: Settings, folder: Path) -> list[str]:
@@ -155,17 +179,17 @@ def verify(folder: Path) -> Backup:
     SchemaUnsupported
         Another version of recstream made it.
     """
+    if not (folder / CONTENTS).is_file():
+        raise NotFound(f"there is no backup in {folder}: {CONTENTS} is missing")
+    raw = (folder / CONTENTS).read_bytes()
     try:
-        raw = (folder / CONTENTS).read_bytes()
-    except FileNotFoundError:
-        raise NotFound(f"there is no backup in {folder}: {CONTENTS} is missing") from None
-    try:
-        backup = msgspec.json.decode(raw, type=Backup)
+        found_format = msgspec.json.decode(raw, type=_Format).format
+        backup = msgspec.json.decode(raw, type=Backup) if found_format == FORMAT else None
     except (msgspec.MsgspecError, RecursionError) as error:
         raise BackupCorrupt(f"{folder / CONTENTS} can't be read: {error}") from error
-    if backup.format != FORMAT:
+    if backup is None:
         raise SchemaUnsupported(
-            f"{folder} has format {backup.format}, this version reads format {FORMAT}; restore it "
+            f"{folder} has format {found_format}, this version reads format {FORMAT}; restore it "
             "with the version that made it, then run `recstream upgrade`"
         )
     foreign = [name for name in backup.files if not _is_name(name)]
@@ -214,7 +238,7 @@ def restore(folder: Path, settings: Settings) -> tuple[Backup, str]:
 
 def _require_no_log(target: Path) -> None:
     for path in (target, target.with_name(f"{target.name}-wal")):
-        if path.exists():  # SQLite would write what another log left there into this one
+        if os.path.lexists(path):  # SQLite would write what another log left there into this one
             raise InvalidInput(
                 f"there is a log, or a part of one, at {path}; name a new --data-dir, or move all of "
                 f"{target.name}* away"
@@ -238,10 +262,10 @@ def _restore_log(folder: Path, target: Path, settings: Settings) -> str:
     try:
         shutil.copyfile(folder / LOG, partial)
         epoch = str(ULID())
-        with contextlib.closing(EmbeddedLog(partial, sync="full")) as event_log:
+        with _opened(partial) as event_log:
             old = list(_manifests(open_checkpoints(event_log, settings)))
             event_log.storage.start_epoch(epoch)
-        with contextlib.closing(EmbeddedLog(partial, sync="full")) as event_log:
+        with _opened(partial) as event_log:
             checkpoints = open_checkpoints(event_log, settings)
             for manifest in old:
                 checkpoints.announce(msgspec.structs.replace(manifest, epoch=epoch))
@@ -249,6 +273,21 @@ def _restore_log(folder: Path, target: Path, settings: Settings) -> str:
     finally:
         _remove(partial)
     return epoch
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[EmbeddedLog]:
+    """Open a log that nobody else has open; afterwards its file has all of it.
+
+    Raises
+    ------
+    LogUnavailable
+        SQLite could not move its write-ahead log into the file, and says nothing.
+    """
+    with contextlib.closing(EmbeddedLog(path, sync="full")) as event_log:
+        yield event_log
+    if path.with_name(f"{path.name}-wal").exists():
+        raise LogUnavailable(f"{path} can't be written; free some space on its disk and try again")
 
 
 @contextlib.contextmanager
@@ -260,7 +299,7 @@ def _locked(folder: Path) -> Iterator[None]:
     InvalidInput
         Another process holds it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.resolve().mkdir(parents=True, exist_ok=True)  # a link may name a folder to be made
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

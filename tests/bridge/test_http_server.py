@@ -9,6 +9,7 @@ from contextlib import ExitStack, suppress
 import pytest
 
 from recstream.bridge import http_server
+from recstream.bridge.http import rate_limit
 from tests.bridge.bridge_world import DEADLINE_S, World, running
 from tests.waiting import wait_until
 
@@ -21,7 +22,7 @@ BODY = b'{"type":"view","user":"slow","item":"i"}'
 def strict(tmp_path, monkeypatch):
     """A bridge whose deadlines are short."""
     monkeypatch.setattr(
-        http_server, "DEADLINES_S", dict.fromkeys(http_server.DEADLINES_S, 1.0), raising=True
+        pace, "DEADLINES_S", dict.fromkeys(rate_limit.DEADLINES_S, 1.0), raising=True
     )
     monkeypatch.setattr(http_server, "SWEEP_S", 0.1)
     with running(tmp_path) as world:
@@ -79,7 +80,7 @@ def test_a_connection_that_sends_single_events_outlives_the_deadlines(strict):
     )
     started = time.monotonic()
     with raw(strict) as client:
-        while time.monotonic() - started < 2 * http_server.DEADLINES_S["head"]:
+        while time.monotonic() - started < 2 * rate_limit.DEADLINES_S["head"]:
             client.sendall(request)
             assert client.recv(1 << 16).startswith(b"HTTP/1.1 202")
 

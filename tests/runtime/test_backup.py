@@ -3,12 +3,20 @@
 import json
 import threading
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from recstream.checkpoints import open_checkpoints
 from recstream.cli import run
-from recstream.errors import BackupCorrupt, InvalidInput, NotFound, NotPossible, SchemaUnsupported
+from recstream.errors import (
+    BackupCorrupt,
+    InvalidInput,
+    LogUnavailable,
+    NotFound,
+    NotPossible,
+    SchemaUnsupported,
+)
 from recstream.log import CHECKPOINTS, INTERACTIONS, NewRecord, TopicSpec, topic_specs
 from recstream.log.embedded import EmbeddedLog
 from recstream.runtime import backup
@@ -115,7 +123,7 @@ def test_what_is_no_backup_is_a_named_error(tmp_path):
     (tmp_path / "backup.json").write_text("{}")
     with pytest.raises(BackupCorrupt, match="can't be read"):
         verify(tmp_path)
-    later = {"format": 9, "epoch": "e", "made_ts": 1, "offsets": {}, "files": {}}
+    later = {"format": 9, "era": "e"}
     (tmp_path / "backup.json").write_text(json.dumps(later))
     with pytest.raises(SchemaUnsupported, match="recstream upgrade"):
         verify(tmp_path)
@@ -160,16 +168,19 @@ def test_two_at_once_keep_out_of_each_others_way(eventful, settings, tmp_path, m
 
 
 def test_what_a_killed_process_left_is_not_in_the_next_backup(eventful, settings, tmp_path):
-    left = tmp_path / ".backup-partial"
+    left = tmp_path / "backup"
     (left / "models").mkdir(parents=True)
     (left / "models" / "half.npz").write_bytes(b"?")
     (left / "log.db").write_bytes(b"?")
+    (left / ".unfinished").touch()
+    with pytest.raises(NotFound, match="there is no backup"):
+        verify(left)
 
     made = create(eventful.log, settings, tmp_path / "backup", now_ms=1)
 
     assert verify(tmp_path / "backup") == made
     assert "models/half.npz" not in made.files
-    assert not left.exists()
+    assert not list(left.glob(".*"))
 
 
 def test_only_the_files_that_a_backup_names_are_restored(eventful, settings, tmp_path):
@@ -222,4 +233,60 @@ def test_a_failure_in_the_middle_leaves_no_backup(eventful, settings, tmp_path, 
     with pytest.raises(OSError, match="No space"):
         create(eventful.log, settings, tmp_path / "backup", now_ms=1)
 
-    assert not list(tmp_path.glob("*backup*"))
+    assert not list((tmp_path / "backup").iterdir())
+
+
+def test_other_files_in_an_unfinished_backup_are_kept(eventful, settings, tmp_path):
+    left = tmp_path / "backup"
+    left.mkdir()
+    (left / ".unfinished").touch()
+    (left / "letter.txt").write_text("mine")
+
+    with pytest.raises(InvalidInput, match="has files"):
+        create(eventful.log, settings, left, now_ms=1)
+
+    assert [path.name for path in left.iterdir()] == ["letter.txt"]
+
+
+@pytest.mark.parametrize("name", [".", "link", "link-to-nothing"])
+def test_a_backup_is_made_in_the_folder_itself(eventful, settings, tmp_path, name, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to("empty")
+    (tmp_path / "link-to-nothing").symlink_to("nothing")
+    inode = (tmp_path / "empty").stat().st_ino  # a mount point can't be replaced by another folder
+    monkeypatch.chdir(tmp_path / "empty" if name == "." else tmp_path)
+
+    made = create(eventful.log, settings, Path(name), now_ms=1)
+
+    assert verify(Path(name)) == made
+    assert (tmp_path / "empty").stat().st_ino == inode
+
+
+def test_a_log_that_is_a_link_to_a_missing_disk_is_not_replaced(eventful, settings, tmp_path):
+    create(eventful.log, settings, tmp_path / "backup", now_ms=1)
+    there = tmp_path / "there"
+    there.mkdir()
+    (there / "log.db").symlink_to("/missing/disk/log.db")
+
+    with pytest.raises(InvalidInput, match="there is a log"):
+        restore(tmp_path / "backup", Settings(data_dir=str(there), partitions=2))
+
+    assert (there / "log.db").is_symlink()
+
+
+def test_what_sqlite_could_not_move_into_the_file_fails_the_restore(
+    eventful, settings, tmp_path, monkeypatch
+):
+    create(eventful.log, settings, tmp_path / "backup", now_ms=1)
+    close = EmbeddedLog.close
+
+    def close_on_a_full_disk(log):
+        close(log)
+        log.storage.path.with_name(f"{log.storage.path.name}-wal").touch()
+
+    monkeypatch.setattr(EmbeddedLog, "close", close_on_a_full_disk)
+    there = Settings(data_dir=str(tmp_path / "there"), partitions=2)
+    with pytest.raises(LogUnavailable, match="free some space"):
+        restore(tmp_path / "backup", there)
+
+    assert not there.path("log.db").exists()

@@ -1,8 +1,9 @@
-"""Limit the rate of each client's requests and events by a token bucket."""
+"""Limit the rate of clients' requests and events by token buckets; end connections that are too slow."""
 
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Any
 
 from flask import g, request
 
@@ -73,3 +74,38 @@ class RateLimiter:
             if len(self._buckets) > MAX_CLIENTS:
                 self._buckets.popitem(last=False)
         return missing / self._per_s
+
+
+DEADLINES_S = {"head": 10.0, "body": 30.0, "answer": 60.0}
+"""Time for a request's head, and for its body and its answer beyond what `MIN_BYTES_S` allows."""
+MIN_BYTES_S = 64 * 1024
+"""Bytes a second at which a body or an answer of any size may continue."""
+
+
+class Pace:
+    """How long a connection has been too slow at what it does."""
+
+    def __init__(self) -> None:
+        self._stage: tuple[str, Any] | None = None
+        self._since_s = 0.0
+        self._n_moved = 0
+
+    def is_too_slow(self, stage: tuple[str, Any] | None, n_moved: int, now_s: float) -> bool:
+        """Return whether a connection must end; call this every second or so.
+
+        Parameters
+        ----------
+        stage : tuple or None
+            A key of `DEADLINES_S`, and of which request; None: the connection waits for nothing.
+        n_moved : int
+            Bytes that were received or sent so far; only differences count.
+        now_s : float
+            Seconds of a monotonic clock.
+        """
+        if stage != self._stage:
+            self._stage, self._since_s = stage, now_s
+        else:
+            earned_s = max(n_moved - self._n_moved, 0) / MIN_BYTES_S
+            self._since_s = min(self._since_s + earned_s, now_s)
+        self._n_moved = n_moved
+        return stage is not None and now_s - self._since_s > DEADLINES_S[stage[0]]

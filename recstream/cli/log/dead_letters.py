@@ -20,7 +20,7 @@ from recstream.log import (
     read_records,
     record_to_send,
 )
-from recstream.settings import Settings
+from recstream.settings import Settings, read_bounded
 
 
 @click.group("dead-letters")
@@ -120,7 +120,7 @@ def send(
             chosen = [find_letter(event_log, name) for name in names]
         else:
             chosen = [x for _, x in _letters(event_log) if reason in {None, x.reason}]
-        corrected = None if replacement is None else replacement.read_bytes()
+        corrected = None if replacement is None else read_bounded(replacement)
         records = [record_to_send(event_log, letter, corrected) for letter in chosen]
         positions = event_log.append(records) if records else []
     sent = [f"{p.topic} {p.partition}:{p.offset}" for p in positions]

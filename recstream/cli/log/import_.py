@@ -31,7 +31,7 @@ from recstream.importers import (
     recognise,
 )
 from recstream.process import stopped_by_signals
-from recstream.settings import Settings
+from recstream.settings import Settings, read_bounded
 
 PATH = click.Path(path_type=Path, exists=True)
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True)
@@ -308,7 +308,7 @@ def _given(how: dict[str, Any]) -> dict[str, Any]:
     given: dict[str, Any] = {}
     if how["mapping_file"] is not None:
         try:
-            content = how["mapping_file"].read_bytes().removeprefix(codecs.BOM_UTF8)
+            content = read_bounded(how["mapping_file"]).removeprefix(codecs.BOM_UTF8)
             found = msgspec.json.decode(content, type=dict[str, Any])
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
             raise InvalidInput(

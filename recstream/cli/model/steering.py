@@ -12,7 +12,7 @@ from recstream.cli.options import json_option, say, settings_options, wait_optio
 from recstream.control import ActiveSteering, SteeringFeed, submit, wait_for
 from recstream.core.ranking import steering_warnings
 from recstream.core.records import SteeringSet
-from recstream.core.steering import Steering, decode_steering, describe_steering
+from recstream.core.steering import MAX_BYTES, Steering, decode_steering, describe_steering
 from recstream.errors import InvalidSteering, NotFound
 from recstream.log import INTERACTIONS, EventLog, ReadableLog
 from recstream.settings import Settings
@@ -132,7 +132,7 @@ def read_steering(file: str) -> Steering:
         With the file's name.
     """
     with click.open_file(file, "rb") as source:
-        content = source.read()
+        content = source.read(MAX_BYTES + 1)
     try:
         return decode_steering(content)
     except InvalidSteering as error:

@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import io
 import lzma
+import os
 import re
 import shutil
 import tempfile
@@ -30,8 +31,8 @@ from recstream.importers.files.formats import (
     why_binary,
     why_no_text,
 )
+from recstream.importers.files.pipe import STANDARD_INPUT, spool
 
-STANDARD_INPUT = Path("/dev/stdin")
 MAX_LINE_BYTES = 4 << 20
 """A longer line is skipped and reported; it is never held in memory."""
 PROGRESS_LINES = 2_000
@@ -103,9 +104,13 @@ class InputFile:
     ) -> None:
         self.path = STANDARD_INPUT if str(path) == "-" else path
         self._on_progress = on_progress
-        self._spooled = self._spool() if content is None else content
-        if content is not None:
-            weakref.finalize(self, content.close)
+        try:
+            self._spooled = spool(self.path) if content is None else content
+            self._size = -1 if self._spooled is not None else self.path.stat().st_size
+        except OSError as error:
+            raise self._unreadable(error) from error
+        if self._spooled is not None:
+            weakref.finalize(self, self._spooled.close)
         self._digest = ""
         self._compression = ""
         self._is_ascii_superset = True
@@ -151,6 +156,7 @@ class InputFile:
                 if len(line) > MAX_LINE_BYTES:
                     while not line.endswith(b"\n") and (line := file.readline(_CHUNK_BYTES)):
                         hasher.update(line)
+                        self._require_unchanged(raw)
                     yield number, BadLine(f"the line is longer than {MAX_LINE_BYTES >> 20} MiB")
                     continue
                 for part in _at_carriage_returns(line):
@@ -158,11 +164,22 @@ class InputFile:
                     yield number, text.removeprefix("\ufeff") if number == 1 else text
                     number += 1
                 number -= 1
-                if self._on_progress is not None and number % PROGRESS_LINES == 0:
-                    self._on_progress(raw.tell())
+                if number % PROGRESS_LINES == 0:
+                    self._require_unchanged(raw)
+                    if self._on_progress is not None:
+                        self._on_progress(raw.tell())
+            self._require_unchanged(raw)
             if self._on_progress is not None:
                 self._on_progress(raw.tell())
         self._digest = hasher.hexdigest()
+
+    def _require_unchanged(self, raw: BinaryIO) -> None:
+        """Refuse a file that grows: its rows and its digest must be of the same bytes."""
+        if self._spooled is None and os.fstat(raw.fileno()).st_size != self._size:
+            raise InvalidInput(
+                f"{self.path} had {self._size:,} bytes and changes while it is read; import it when it "
+                "is whole, or import a copy"
+            )
 
     def is_utf8(self) -> bool:
         """Whether the whole file is valid UTF-8."""
@@ -183,19 +200,6 @@ class InputFile:
             return line.decode(self.encoding, errors="surrogateescape")
         except UnicodeError:
             return line.decode("ascii", errors="surrogateescape")
-
-    def _spool(self) -> BinaryIO | None:
-        """Copy a pipe to a temporary file; None for a regular file."""
-        try:
-            if self.path.is_file() and self.path != STANDARD_INPUT:
-                return None
-            with self.path.open("rb") as pipe:
-                spooled = cast("BinaryIO", tempfile.TemporaryFile())  # noqa: SIM115 - read again later
-                weakref.finalize(self, spooled.close)
-                shutil.copyfileobj(pipe, spooled)
-                return spooled
-        except OSError as error:
-            raise self._unreadable(error) from error
 
     def _convert(self, start: bytes) -> None:
         """Replace a Parquet file or an XML feed, which may be compressed, by JSON lines."""
