@@ -22,7 +22,7 @@ BODY = b'{"type":"view","user":"slow","item":"i"}'
 def strict(tmp_path, monkeypatch):
     """A bridge whose deadlines are short."""
     monkeypatch.setattr(
-        pace, "DEADLINES_S", dict.fromkeys(rate_limit.DEADLINES_S, 1.0), raising=True
+        rate_limit, "DEADLINES_S", dict.fromkeys(rate_limit.DEADLINES_S, 1.0), raising=True
     )
     monkeypatch.setattr(http_server, "SWEEP_S", 0.1)
     with running(tmp_path) as world:
