@@ -222,6 +222,8 @@ class Engine:
         self._read_missing(state, committed_offset, is_rebuild=state.next_offset == 0)
         touch_recent_users(self._log, state)
         activate(self._append, self._timeline, self._settings, state, self._clock_ms())
+        # A generation, a steering document or a time of an item may be newer than the lists.
+        self._to_refresh.add(state)
 
     def revoke(self, partitions: Sequence[int]) -> None:
         """Discard the memory of partitions that go to another worker."""

@@ -144,6 +144,21 @@ def test_a_new_worker_remembers_who_was_seen_lately(world):
     assert world.engine.n_to_refresh == 1
 
 
+def test_users_seen_lately_are_refreshed_when_a_worker_takes_a_partition_after_a_new_generation(
+    world,
+):
+    world.engine.activate(generation(1))
+    world.feed([single(event(1, "u1", "p0"))])
+
+    world.recover()
+    world.engine.activate(generation(2, bias=np.arange(12)))
+    world.engine.assign(partition_for(b"u1", PARTITIONS))
+    while world.engine.n_to_refresh:
+        world.engine.refresh(10)
+
+    assert world.newest_lists()["u1"][0] == "p11"
+
+
 def test_a_delta_moves_the_lists_that_follow(world):
     world.engine.activate(generation())
     moved = DeltaAnnounced(
