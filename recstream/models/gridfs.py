@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import pymongo
 from gridfs import GridFSBucket
-from gridfs.errors import NoFile
+from gridfs.errors import CorruptGridFile, NoFile
 from pymongo import MongoClient
 from pymongo.errors import ConfigurationError, InvalidURI, PyMongoError
 
@@ -79,6 +79,9 @@ class GridFsStore:
         except NoFile:
             message = f"no artifact {name!r} in MongoDB at {self._where}{GONE}"
             raise NotFound(message) from None
+        except CorruptGridFile as error:  # it is damaged, and waiting does not mend it
+            message = f"artifact {name!r} in MongoDB at {self._where} can't be read: {error}"
+            raise NotFound(message) from error
 
     def list(self) -> list[str]:
         """Return the names of complete files."""
@@ -110,7 +113,7 @@ class GridFsStore:
         """Call an operation; its errors mean that the store is away."""
         try:
             return operation()
-        except NoFile:
+        except (NoFile, CorruptGridFile):
             raise
         except PyMongoError as error:
             text = str(error).partition("\n")[0].partition(", full error:")[0][:300]

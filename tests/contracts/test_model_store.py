@@ -4,6 +4,7 @@ import contextlib
 
 import numpy as np
 import pytest
+from gridfs.errors import CorruptGridFile
 
 from recstream.core.generation.generation import Generation
 from recstream.core.numeric.array_codec import array_digest as digest
@@ -18,6 +19,7 @@ from recstream.models import (
     prune,
     unpack,
 )
+from recstream.models.gridfs import GridFsStore
 
 
 @pytest.fixture(
@@ -56,6 +58,21 @@ def test_what_was_put_comes_back_whole(store):
 
     assert store.get("generation-1.npz") == content
     assert store.list() == ["generation-1.npz"]
+
+
+def test_an_artifact_that_lost_a_part_in_mongodb_counts_as_gone_not_as_a_store_that_is_away(
+    monkeypatch,
+):
+    class Damaged:
+        def read(self) -> bytes:
+            raise CorruptGridFile("no chunk #1")
+
+    store = GridFsStore("mongodb://127.0.0.1:1")
+    monkeypatch.setattr(store._bucket, "open_download_stream_by_name", lambda _: Damaged())
+
+    with pytest.raises(NotFound, match="can't be read: no chunk #1"):
+        store.get("a")
+    store.close()
 
 
 def test_putting_again_replaces(store):
