@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 import uuid
@@ -47,9 +48,19 @@ class EventBatch:
         """Events that the bridge refused, with the reasons."""
 
     def add(self, **event: Unpack[Event]) -> None:
-        """Add an event; it gets an id and a time if it has none."""
+        """Add an event; it gets an id and a time if it has none.
+
+        Raises
+        ------
+        TypeError, ValueError
+            JSON can't hold a value of it.
+        RequestFailed
+            Events from before can't be sent.
+        """
         event.setdefault("id", uuid.uuid4().hex)
         event.setdefault("ts", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+        # What JSON can't hold is refused here: in the batch it would keep all others from being sent.
+        json.dumps(event, ensure_ascii=False, allow_nan=False).encode()
         with self._lock:
             if self._is_late:
                 self._send()

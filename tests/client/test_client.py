@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import math
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from typing import Any
 
 import httpx
@@ -225,6 +227,23 @@ def test_a_batch_of_which_no_event_is_accepted_does_not_stop_the_next(status: in
         batch.add(type="view", user="u2", item="p2")
     assert sent_items(bridge) == [["p1"], ["p2"]]
     assert batch.rejected == [wrong]
+
+
+@pytest.mark.parametrize(
+    "value", [Decimal("1.5"), math.nan, "\ud800"], ids=["decimal", "nan", "surrogate"]
+)
+def test_an_event_that_json_cant_hold_is_refused_and_the_others_are_sent(value: Any) -> None:
+    answer = httpx.Response(202, json={"accepted": 2, "duplicates": 0, "rejected": []})
+    bridge = Scripted(answer)
+    with (
+        Client(transport=httpx.MockTransport(bridge)) as client,
+        EventBatch(client, size=10) as batch,
+    ):
+        batch.add(type="view", user="u1", item="p1")
+        with pytest.raises((TypeError, ValueError)):
+            batch.add(type="rate", user="u1", item="p2", value=value)
+        batch.add(type="view", user="u1", item="p3")
+    assert sent_items(bridge) == [["p1", "p3"]]
 
 
 def test_an_event_whose_adding_raises_is_not_sent() -> None:
