@@ -1,5 +1,6 @@
 """The script for other shops: a page that knows nothing but its tag shows live lists."""
 
+import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,6 +73,17 @@ def test_what_was_seen_is_an_impression(foreign: Any, shop: str) -> None:
     assert len(shown["items"]) == 6
 
 
+def test_what_was_seen_before_a_login_is_the_visitors(foreign: Any, shop: str) -> None:
+    page = foreign(SHOP)
+    visitor, user = page.evaluate("recstream.user"), f"user-{uuid.uuid4()}"
+    page.evaluate("globalThis.begunMs = performance.now()")
+    page.wait_for_function("performance.now() > begunMs + 1500")  # seen after 0.8 s, sent after 5 s
+
+    page.evaluate("user => recstream.configure({ user })", user)
+
+    wait_until(lambda: events(shop, visitor, "impression"))
+
+
 def test_a_login_draws_the_users_list(foreign: Any) -> None:
     page = foreign(SHOP)
     before = titles(page)
@@ -108,6 +120,10 @@ def test_a_list_is_named_and_its_links_are_reached_by_keyboard(foreign: Any) -> 
 
 
 def test_two_visitors_have_ids_of_their_own(foreign: Any) -> None:
+    visitors = {foreign(SHOP).evaluate("recstream.user")}
     page = foreign(SHOP)
-    assert page.evaluate("recstream.user").startswith("visitor-")
-    assert str(uuid.UUID(page.evaluate("recstream.user").removeprefix("visitor-")))
+    page.evaluate("localStorage.clear()")
+    visitors.add(page.evaluate("recstream.user"))
+
+    assert len(visitors) == 2
+    assert all(re.fullmatch("visitor-[a-z0-9]{16}", each) for each in visitors)

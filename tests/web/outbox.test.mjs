@@ -100,6 +100,20 @@ test("what an earlier page left behind is sent by the next one, with the same id
   assert.equal(store.length, 0);
 });
 
+test("what earlier pages left behind is sent in the order in which it happened, whatever its ids", async () => {
+  const store = memory();
+  const before = outbox(() => {
+    throw new TypeError("Failed to fetch");
+  }, store);
+  await before.box.add({ ...event("z"), ts: "2026-01-01T00:00:01Z" });
+  await before.box.add({ ...event("a"), ts: "2026-01-01T00:00:02Z" });
+
+  const after = outbox(() => accepted, store);
+  await after.box.start();
+
+  assert.deepEqual(after.posted, [["z", "a"]]);
+});
+
 test("a log that can't be written is tried again, not before the time the bridge names", async () => {
   const body = { title: "Log unwritable", detail: "the disk is full" };
   const { box, statuses, timers } = outbox(() => ({ status: 503, retryAfterS: 7, body }));

@@ -14,6 +14,7 @@
 import { Impressions, watchImpressions } from "../connection/impressions.js";
 import { MOST_KEPT_ALIVE_BYTES, Outbox } from "../connection/outbox.js";
 import { LiveSocket } from "../connection/socket.js";
+import { newEventId, newVisitor } from "../elements/ids.js";
 
 /**
  * @typedef {import("../connection/outbox.js").ShopEvent} ShopEvent
@@ -42,8 +43,8 @@ const timers = {
 
 /** Who visits, and where the bridge is. */
 const place = { bridge: script?.src ? new URL(script.src).origin : "", user: "", token: "" };
-/** @type {Set<() => void>} what draws lists again */
-const watchers = new Set();
+/** @type {Set<RecstreamList>} those in the page */
+const lists = new Set();
 /** @type {Outbox | null} */
 let outbox = null;
 /** @type {LiveSocket | null} */
@@ -62,7 +63,7 @@ function identity() {
   } catch {
     // No storage: the visitor is new with every page.
   }
-  id ||= `visitor-${crypto.randomUUID()}`;
+  id ||= newVisitor();
   try {
     localStorage.setItem(VISITOR_KEY, id);
   } catch {
@@ -163,7 +164,7 @@ function follow() {
     identity: () => (place.token ? { token: place.token } : { user: identity() }),
     subs: [{ ch: "recs" }],
     onMessage: (message) => {
-      if (message.type === "recs") for (const changed of watchers) changed();
+      if (message.type === "recs") for (const list of lists) list.drawSoon();
     },
     onStatus: () => {},
     onExpired: () => void renew().then((isNew) => isNew && void outbox?.flush()),
@@ -182,6 +183,7 @@ export const recstream = {
    */
   configure({ renew: given, ...changes }) {
     getToken = given ?? getToken;
+    for (const list of lists) list.leave();
     Object.assign(place, changes);
     void outbox?.flush();
     if (socket !== null) {
@@ -189,7 +191,7 @@ export const recstream = {
       socket = null;
       follow();
     }
-    for (const changed of watchers) changed();
+    for (const list of lists) list.drawSoon();
   },
 
   /** The id of the user, or of the visitor. */
@@ -204,7 +206,7 @@ export const recstream = {
    */
   send(event) {
     const ts = new Date().toISOString();
-    return events().add({ id: crypto.randomUUID(), user: identity(), ts, ...event });
+    return events().add({ id: newEventId(), user: identity(), ts, ...event });
   },
 
   /**
@@ -256,32 +258,37 @@ class RecstreamList extends Element {
     root.replaceChildren(items);
     this.#entries.clear();
     items.addEventListener("click", (event) => this.#clicked(event));
-    const changed = () => this.#changed();
-    watchers.add(changed);
-    const leave = () => this.#impressions.flush();
+    lists.add(this);
+    const leave = () => this.leave();
     addEventListener("pagehide", leave);
     this.#ends = [
       watchImpressions(items, (rec, item) => this.#impressions.seen(rec, item)),
-      () => watchers.delete(changed),
+      () => lists.delete(this),
       () => removeEventListener("pagehide", leave),
     ];
     follow();
     void events().start();
-    this.#changed();
+    this.drawSoon();
   }
 
   disconnectedCallback() {
-    this.#impressions.flush();
+    this.leave();
     clearTimeout(this.#timer);
     for (const end of this.#ends) end();
     this.#ends = [];
   }
 
   attributeChangedCallback() {
-    if (this.isConnected && this.shadowRoot !== null) this.#changed();
+    if (this.isConnected && this.shadowRoot !== null) this.drawSoon();
   }
 
-  #changed() {
+  /** Sends what was seen, as the present visitor; what another one sees is reported anew. */
+  leave() {
+    this.#impressions.flush();
+    this.#impressions.renew();
+  }
+
+  drawSoon() {
     this.#timer ||= setTimeout(() => {
       this.#timer = 0;
       void this.#draw();

@@ -188,7 +188,8 @@ export class Outbox {
     } catch {
       return [];
     }
-    return found.sort((a, b) => (a.id < b.id ? -1 : 1));
+    const place = (/** @type {ShopEvent} */ { ts, id }) => `${ts} ${id}`;
+    return found.sort((a, b) => (place(a) < place(b) ? -1 : 1));
   }
 
   /**
