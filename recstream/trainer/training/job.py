@@ -17,6 +17,9 @@ from recstream.trainer.training.train import Build, Trained, train
 OnIteration = Callable[[Iteration], object]
 """Called after every ALS iteration."""
 
+POPULARITY_FACTORS = (1, 4, 16, 64)
+"""Factors of the weight of popularity that are tried in turn."""
+
 
 @dataclass(frozen=True)
 class TrainingJob:
@@ -90,7 +93,11 @@ def run_job(
 def train_and_evaluate(
     job: TrainingJob, on_iteration: OnIteration | None, build: Build
 ) -> tuple[Trained, GateResult | None]:
-    """Train a generation, and compare it with its parent."""
+    """Train a generation, and compare it with its parent.
+
+    If popularity alone is clearly better, popularity gets more weight, until it no longer is: there are
+    shops where most people buy the same things.
+    """
     trained = train(
         job.snapshot,
         number=job.number,
@@ -100,11 +107,23 @@ def train_and_evaluate(
         callback=on_iteration,
         build=build,
     )
-    gate_result = None
-    if job.parent is not None:
-        half_life_ms = float(trained.generation.hyperparameters["half_life_ms"])
-        gate_result = evaluate_candidate(trained.generation, job.parent, trained.held, half_life_ms)
-    return trained, gate_result
+    if job.parent is None:
+        return trained, None
+    used = trained.generation.hyperparameters
+    half_life_ms, weight = float(used["half_life_ms"]), float(used["popularity_weight"])
+    results = []
+    for factor in POPULARITY_FACTORS:
+        if factor > 1:
+            trained.set_popularity_weight(weight * factor)
+        results.append(
+            evaluate_candidate(trained.generation, job.parent, trained.held, half_life_ms)
+        )
+        if results[-1].is_accepted:
+            return trained, results[-1]
+        if not weight or results[0].candidate >= results[0].popular:
+            break
+    trained.set_popularity_weight(weight)
+    return trained, results[0]
 
 
 def held_out_of(held: HeldOut, originals: Iterable[History]) -> HeldOutTouches:

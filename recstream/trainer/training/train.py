@@ -28,6 +28,7 @@ from recstream.core.generation import Generation, ScoringParameters
 from recstream.core.neighbours import BEHAVIOUR_VERSION, BEHAVIOUR_WEIGHT, Neighbours, SeedRule
 from recstream.core.numeric.arrays import Int32s
 from recstream.core.popularity import POPULARITY_VERSION, Popularity
+from recstream.core.search import ItemIndex
 from recstream.errors import InvalidSetting
 from recstream.settings import Settings
 from recstream.trainer.training.dataset import (
@@ -110,6 +111,14 @@ class Trained:
     def n_interactions(self) -> int:
         """Number of matrix entries that were trained on."""
         return int(self.matrix.nnz)
+
+    def set_popularity_weight(self, weight: float) -> None:
+        """Give popularity another weight: the generation is as if trained with it."""
+        generation = self.generation
+        generation.hyperparameters["popularity_weight"] = weight
+        bias = self.popularity.bias(popularity_weight(generation.hyperparameters))
+        generation.index = ItemIndex(generation.index.item_factors, bias)
+        generation.compiled_arms.clear()
 
 
 def hyperparameters(settings: Settings) -> dict[str, Any]:
