@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 RETRY_S = 2.0
 """Seconds between two attempts to read the newest generation while the store is away."""
+REFUSED_RETRY_S = 10.0
+"""The same while its artifact is gone or damaged: the trainer may store it again."""
 
 
 class ActiveGeneration(Background):
@@ -59,6 +61,7 @@ class ActiveGeneration(Background):
         self._kernels = Kernels(self._stopping)
         self._is_damaged = False
         self._unread: int | None = None
+        self._refused: int | None = None
         self.then: Sequence[Callable[[], object]] = ()
         self.on_activated: Callable[[], object] = lambda: None
         self._inbox: queue.SimpleQueue[ModelRecord | None] = queue.SimpleQueue()
@@ -82,7 +85,8 @@ class ActiveGeneration(Background):
     @property
     def note(self) -> str:
         """Why an older generation is served than the newest one; empty otherwise."""
-        unread, generation = self._unread, self.generation
+        unread = self._refused if self._unread is None else self._unread
+        generation = self.generation
         if unread is None or generation is None:
             return ""
         return (
@@ -111,7 +115,7 @@ class ActiveGeneration(Background):
         self._end_preparing()
         while True:
             try:
-                model = self._inbox.get(timeout=RETRY_S if self._unread is not None else None)
+                model = self._inbox.get(timeout=self._retry_s)
             except queue.Empty:
                 self._activate_newest()
                 self.on_change()
@@ -132,6 +136,12 @@ class ActiveGeneration(Background):
             self._early.look(None if self.generation is None else self.generation.number)
             self.on_change()
 
+    @property
+    def _retry_s(self) -> float | None:
+        if self._unread is not None:
+            return RETRY_S
+        return None if self._refused is None else REFUSED_RETRY_S
+
     def _end_preparing(self) -> None:
         self.preparing, then, self.then = "", self.then, ()
         for call in then:
@@ -140,7 +150,7 @@ class ActiveGeneration(Background):
 
     def _activate_newest(self) -> None:
         """Activate the newest readable generation that is newer than the active one."""
-        unread = None
+        unread = refused = None
         for announced in self._views.models.generations():
             current = self.generation
             if current is not None and announced.generation <= current.number:
@@ -149,10 +159,11 @@ class ActiveGeneration(Background):
                 if self._activate(announced):
                     self.on_activated()
                     break
+                refused = refused or announced.generation
             except (ModelStoreUnavailable, OSError) as error:
                 unread = unread or announced.generation
                 log.warning("model not read generation=%d reason=%s", announced.generation, error)
-        self._unread = unread
+        self._unread, self._refused = unread, refused
 
     def _activate(self, announced: GenerationAnnounced) -> bool:
         try:
@@ -166,7 +177,8 @@ class ActiveGeneration(Background):
             # The first list loads the kernels: no request should wait for that.
             rank([History("")], generation, 1, self.half_life_of(generation))
         except (ArtifactCorrupt, ModelMismatch, NotFound) as error:
-            log.error("model refused generation=%d reason=%s", announced.generation, error)  # noqa: TRY400 - the reason is enough
+            level = logging.DEBUG if announced.generation == self._refused else logging.ERROR
+            log.log(level, "model refused generation=%d reason=%s", announced.generation, error)
             return False
         self.generation = generation
         MODEL_GENERATION.set(generation.number)

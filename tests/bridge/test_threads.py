@@ -15,7 +15,7 @@ from recstream.catalogue import CatalogueView
 from recstream.core.events import encode_event
 from recstream.core.generation import Generation
 from recstream.core.records import DeltaAnnounced
-from recstream.errors import ModelStoreUnavailable
+from recstream.errors import ModelStoreUnavailable, NotFound
 from recstream.log.port import NewRecord
 from recstream.log.topics import INTERACTIONS, MODELS
 from recstream.models import ArtifactPrefetch
@@ -96,6 +96,29 @@ def test_the_newest_generation_is_activated_when_a_store_that_was_away_is_back(
     note = "generation 2 can't be read from the model store, generation 1 is served"
     assert (away_now.status, away_now.json["roles"]["bridge"]["note"]) == (200, note)
     assert (again.status, "note" in again.json["roles"]["bridge"]) == (200, False)
+
+
+def test_the_newest_generation_is_activated_when_its_lost_artifact_was_stored_again(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(active_generation, "REFUSED_RETRY_S", 0.05)
+    fetch = ArtifactPrefetch.fetch
+    calls = []
+
+    def gone(*arguments):
+        calls.append(arguments)
+        raise NotFound("the artifact is gone")
+
+    with running(tmp_path) as world:
+        world.serve_generation(checker_board(1))
+        monkeypatch.setattr(ArtifactPrefetch, "fetch", gone)
+        world.announce(checker_board(2))
+        wait_until(lambda: len(calls) > 1, "attempts")
+        ready = world.get("/health/ready?role=bridge").json
+        monkeypatch.setattr(ArtifactPrefetch, "fetch", fetch)
+        wait_until(lambda: world.bridge.deps.recommender.current == (2, 0), "activation")
+
+    assert ready["roles"]["bridge"]["note"].startswith("generation 2 can't be read")
 
 
 def test_a_bridge_without_a_generation_is_not_ready_while_the_store_is_away(tmp_path, monkeypatch):
