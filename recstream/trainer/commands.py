@@ -38,6 +38,10 @@ class Commands:
         Users that the next training must exclude.
     awaited : dict of TopicPartition to int
         Changelog offsets to reach before the rows of forgotten users are certainly gone.
+    next_offset : int
+        Next offset of the control topic that `apply` expects.
+    started_offset : int
+        ``next_offset`` when the newest training started.
     """
 
     def __init__(self, event_log: EventLog, changelog: str) -> None:
@@ -47,6 +51,8 @@ class Commands:
         self.is_held = False
         self.forgotten: list[Forgotten] = []
         self.awaited: dict[TopicPartition, int] = {}
+        self.next_offset = self.started_offset = 0
+        self._newest_offset = -1
         self._started: tuple[Command | None, list[Forgotten]] = None, []
 
     @property
@@ -61,8 +67,9 @@ class Commands:
     def apply(self, record: Record) -> None:
         """Apply a record of the control topic."""
         command = control_record(record)
+        self.next_offset = record.offset + 1
         if isinstance(command, TrainingRequested | RollbackRequested):
-            self.newest = command
+            self.newest, self._newest_offset = command, record.offset
             self.is_held = isinstance(command, RollbackRequested)
         elif isinstance(command, Forgotten):
             if not 0 <= command.partition < self._log.partitions(self._changelog):
@@ -74,6 +81,7 @@ class Commands:
 
     def mark_started(self) -> None:
         """Note that a training starts that carries all commands out."""
+        self.started_offset = self.next_offset
         self._started = self.newest, self.forgotten
         self.newest, self.forgotten = None, []
 
@@ -103,13 +111,22 @@ class Commands:
         now : HistoryColumns
             The current histories.
         """
-        if self.newest is not None and serving.created_ts >= self.newest.requested_ts:
+        if self.newest is not None and self._is_answered(self.newest, serving):
             self.newest = None
         self.forgotten = [
             each
             for each in self.forgotten
             if not _is_without(each, serving.offsets, serving.n_users, now)
         ]
+
+    def _is_answered(self, newest: Command, serving: GenerationAnnounced) -> bool:
+        """Return whether a generation carried the newest command out.
+
+        Offsets decide. Older generations have none; two clocks are compared for them.
+        """
+        if serving.control_offset is None:
+            return serving.created_ts >= newest.requested_ts
+        return self._newest_offset < serving.control_offset
 
 
 def _is_without(

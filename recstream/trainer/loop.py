@@ -316,10 +316,9 @@ class Trainer:
         try:
             candidate = self._executor.result()
             if candidate.is_accepted:
-                catalogue = self._inputs.catalogue
                 if self._catch_up is None:
-                    self._catch_up = CatchUp(candidate, self._deltas, catalogue)
-                if not self._catch_up.advance(catalogue, now_ms=self._clock_ms()):
+                    self._catch_up = CatchUp(candidate, self._deltas, self._inputs.catalogue)
+                if not self._catch_up.advance(self._inputs.catalogue, now_ms=self._clock_ms()):
                     return
                 self._activate(candidate, self._catch_up)
                 self._executor.use(self._tuning.settle(is_accepted=True))
@@ -360,10 +359,12 @@ class Trainer:
         copies: int | None = None,
     ) -> None:
         """Announce a generation, which serves from now on; see `Publisher.publish_generation`."""
+        commands = self._inputs.commands
         self._publisher.publish_generation(
             trained,
             artifact or self._publisher.store_artifact(trained.generation),
             seconds,
+            control_offset=commands.started_offset if copies is None else commands.next_offset,
             gate_result=gate_result,
             copies=copies,
         )
@@ -383,9 +384,8 @@ class Trainer:
             serving = find_announcement(self._log, self._serving.number)
             commands.is_held = serving.copies is not None
             log.warning("rollback not done generation=%d error=%s", command.generation, error)
-            self._publisher.publish_progress(
-                "rejected", command.generation, detail=f"no rollback: {error}"
-            )
+            detail = f"no rollback: {error}"
+            self._publisher.publish_progress("rejected", command.generation, detail=detail)
             return
         copied = copy_generation(old, self._newest_number + 1)
         found = Found(copied, None, command.generation)

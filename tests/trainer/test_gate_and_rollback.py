@@ -229,3 +229,44 @@ def test_a_command_stays_answered_after_a_restart_however_much_was_published_sin
 
     assert again._inputs.commands.newest is None
     again.close()
+
+
+@pytest.mark.parametrize("kind", [TrainingRequested, RollbackRequested])
+def test_a_command_by_a_clock_that_is_slow_is_carried_out_by_the_next_trainer(
+    place, trainer, settings, kind
+) -> None:
+    trainer.close()
+    more = {"force": True} if kind is TrainingRequested else {"generation": 1}
+    ask(place, kind(id="slow", requested_ts=NOW_MS - 86_400_000, **more))
+
+    other = place.trainer("b", settings)
+    work(other, lambda: len(place.announced()) == 3)
+    other.close()
+
+    assert place.announced()[-1].control_offset == place.world.log.high_watermark(CONTROL, 0)
+
+
+def test_a_command_by_a_clock_that_is_fast_is_carried_out_once(place, trainer, settings) -> None:
+    ask(place, TrainingRequested(id="fast", requested_ts=NOW_MS + 86_400_000, force=True))
+    work(trainer, lambda: len(place.announced()) == 3)
+    trainer.close()
+
+    other = place.trainer("b", settings)
+    work(other, lambda: other.generation is not None)
+    assert other._inputs.commands.newest is None
+    other.close()
+
+
+@pytest.mark.parametrize(("late_ms", "is_left"), [(-1, False), (0, False), (1, True)])
+def test_for_generations_of_older_versions_the_clocks_decide(
+    place, trainer, late_ms, is_left
+) -> None:
+    ask(place, TrainingRequested(id="old", requested_ts=NOW_MS + late_ms))
+    old = msgspec.structs.replace(place.announced()[-1], control_offset=None)
+    trainer._inputs.poll(1.0)
+    commands = trainer._inputs.commands
+    assert commands.newest is not None
+
+    commands.drop_answered(old, trainer._inputs.histories)
+
+    assert (commands.newest is not None) == is_left

@@ -167,6 +167,7 @@ export interface GenerationAnnounced {
   judgement?: GateResult | null;
   copies?: number | null;
   catalogue_offset?: number;
+  control_offset?: number | null;
 }
 
 export interface Hello {

@@ -57,6 +57,9 @@ class GenerationAnnounced(msgspec.Struct, frozen=True, kw_only=True, tag="genera
         Rollback: the generation that this one repeats under a new number.
     catalogue_offset : int
         Next offset of the catalogue: the items' attributes include all before it.
+    control_offset : int or None
+        Next offset of the control topic: commands before it are carried out, or replaced by others.
+        None in older records.
     """
 
     generation: Number
@@ -75,6 +78,7 @@ class GenerationAnnounced(msgspec.Struct, frozen=True, kw_only=True, tag="genera
     gate_result: GateResult | None = msgspec.field(default=None, name="judgement")
     copies: int | None = None
     catalogue_offset: int = 0
+    control_offset: int | None = None
 
 
 class DeltaAnnounced(msgspec.Struct, frozen=True, kw_only=True, tag="delta", omit_defaults=True):

@@ -136,6 +136,7 @@ class Publisher:
         artifact: StoredArtifact,
         seconds: float,
         *,
+        control_offset: int,
         gate_result: GateResult | None = None,
         copies: int | None = None,
     ) -> None:
@@ -147,6 +148,8 @@ class Publisher:
         artifact : StoredArtifact
         seconds : float
             Duration of the training.
+        control_offset : int
+            Commands before it need no other generation.
         gate_result : GateResult, optional
         copies : int, optional
             Rollback: number of the generation that this one repeats.
@@ -169,6 +172,7 @@ class Publisher:
             gate_result=gate_result,
             copies=copies,
             catalogue_offset=generation.catalogue_offset,
+            control_offset=control_offset,
         )
         self._lease.append([NewRecord(MODELS, b"generation", _encode(announced))])
         self._announced.append(artifact.name)
