@@ -43,5 +43,6 @@ from recstream.log.topics import (
     TopicSpec,
     full_name,
     histories_changelog,
+    own_topics,
     topic_specs,
 )

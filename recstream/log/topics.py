@@ -1,6 +1,6 @@
 """Topic names, and each topic's partitions, compaction and retention."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import msgspec
 
@@ -35,6 +35,20 @@ def histories_changelog(app_id: str) -> str:
     'recstream-worker-user-histories-changelog'
     """
     return f"{app_id}-{HISTORIES_TABLE}-changelog"
+
+
+def own_topics(topics: Mapping[str, int]) -> dict[str, int]:
+    """Return those of recstream, with their partition counts; a Kafka cluster may hold others' too.
+
+    >>> own_topics({"recstream.control": 1, "payments": 9})
+    {'recstream.control': 1}
+    """
+    own = ("recstream.", f"-{HISTORIES_TABLE}-changelog")
+    return {
+        name: count
+        for name, count in topics.items()
+        if name.startswith(own[0]) or name.endswith(own[1])
+    }
 
 
 def full_name(topic: str, known: Collection[str]) -> str:

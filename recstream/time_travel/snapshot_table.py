@@ -11,6 +11,7 @@ key                                 value
 ``i``, rec_id                       partition, event offset, offset and time of the list
 ``n``, partition                    next offsets of interactions and of recommendations
 ``s``, partition                    first offsets of interactions and of recommendations
+``c``, partition                    next offset of the control topic whose settings were followed
 ``e``                               epoch of the log, and a digest of finished requests to forget
 ==================================  ================================================================
 """
@@ -97,6 +98,11 @@ class SnapshotTable:
         """Return the next offsets of interactions and recommendations; None before the first."""
         raw = self._db.get(_key(b"n", partition))
         return None if raw is None else _PAIR.unpack(raw)
+
+    def control(self, partition: int) -> int:
+        """Return the next offset of the control topic that the blocks' settings were read to."""
+        raw = self._db.get(_key(b"c", partition))
+        return 0 if raw is None else int(_END.unpack(raw)[0])
 
     def block_end(self, partition: int, most: int) -> int:
         """Return the end of the newest block at or before an offset; 0 if there is none."""
@@ -199,6 +205,10 @@ class SnapshotBatch:
     def set_next(self, offset: int, next_list: int) -> None:
         """Store how far the partition was read."""
         self._batch.put(_key(b"n", self._partition), _PAIR.pack(offset, next_list))
+
+    def set_control(self, next_offset: int) -> None:
+        """Store how far the settings of the blocks were read."""
+        self._batch.put(_key(b"c", self._partition), _END.pack(next_offset))
 
     def put_all(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
         """Store rows under their whole keys."""

@@ -72,6 +72,7 @@ class Snapshots:
         self._block_events = block_events
         self._progress = progress
         self._folds: dict[int, PartitionFold] = {}
+        self._followed: dict[int, int] = {}
         self._n_partitions = log.partitions(INTERACTIONS)
         self._timeline: SettingsTimeline = read_timeline(log)
         self._folder = folder
@@ -209,15 +210,18 @@ class Snapshots:
             self._table.close()
             self._mark = mark
             self._folds.clear()
+            self._followed.clear()
             self._table = SnapshotTable(self._folder, mark)
         self._timeline = read_timeline(self._log)
         reached = self._table.next_offsets(partition)
-        if reached is None or (offset is not None and offset < self._table.starts(partition)[0]):
+        is_before = offset is not None and offset < self._table.starts(partition)[0]
+        if reached is None or is_before or self._has_other_settings(partition, reached[0]):
             self._start_at(partition, offset)
             reached = self._table.next_offsets(partition)
         next_offset, next_list = reached or (0, 0)
         fold = self._folds.setdefault(partition, self._new_fold(partition, next_offset))
         fold.timeline = self._timeline
+        self._followed[partition] = self._timeline.next_offset
         for group in read_batches(
             self._log, INTERACTIONS, partition, fold.next_offset, offset or 0
         ):
@@ -230,6 +234,18 @@ class Snapshots:
                 fold = self._folds[partition] = self._new_fold(partition, next_offset)
         self._index_lists(partition, next_offset, next_list)
 
+    def _has_other_settings(self, partition: int, next_offset: int) -> bool:
+        """Return whether settings came for events that blocks hold already; forget those in memory.
+
+        A worker that is behind activates settings from its own offset on.
+        """
+        followed = self._followed.get(partition, self._table.control(partition))
+        first = self._timeline.first_since(partition, followed)
+        fold = self._folds.get(partition)
+        if first is not None and fold is not None and first < fold.next_offset:
+            del self._folds[partition]
+        return first is not None and first < next_offset
+
     def _start_at(self, partition: int, offset: int | None) -> None:
         """Start a partition anew from the newest checkpoint at or before an offset, if there is one."""
         found = None
@@ -237,6 +253,7 @@ class Snapshots:
             found = self.checkpoints.newest_readable(partition, offset)
         batch = self._table.write(partition)
         batch.clear_partition()
+        batch.set_control(self._timeline.next_offset)
         self._folds.pop(partition, None)
         if found is not None:
             manifest, content = found
@@ -281,6 +298,7 @@ class Snapshots:
             batch.put_rows(table_rows.changes(fold.loaded.get(user), history), end)
         batch.end_block(end)
         batch.set_next(end, next_list)
+        batch.set_control(self._timeline.next_offset)
         batch.commit()
 
     def _index_lists(

@@ -6,10 +6,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from recstream.control import new_control_record
 from recstream.control.reader import read_timeline
 from recstream.core.events import EventWeights
 from recstream.core.history.fold import History
-from recstream.core.records import decode_recommendations
+from recstream.core.records import SettingsActivated, decode_recommendations
 from recstream.errors import StartupError
 from recstream.log.port import NewRecord, Record
 from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
@@ -67,6 +68,50 @@ def test_events_are_folded_by_settings_that_changed_while_the_folder_was_open(
         partition = snapshots.partition(user)
         last = eventful.log.high_watermark(INTERACTIONS, partition) - 1
         assert snapshots.history(user, last) == folded(eventful, user, partition, last)
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_what_was_read_ahead_of_a_worker_is_folded_again_by_the_settings_that_it_activates(
+    eventful: World, tmp_path: Path, is_open: bool
+) -> None:
+    snapshots = Snapshots(eventful.log, tmp_path / "kept", block_events=7)
+    users = ("u4", "u5")
+    ends = [
+        eventful.log.high_watermark(INTERACTIONS, snapshots.partition(user)) - 1 for user in users
+    ]
+    for user, end in zip(users, ends, strict=True):
+        snapshots.history(user, end)
+    for partition in range(2):
+        activated = SettingsActivated(
+            partition=partition,
+            from_offset=5,
+            weights=EventWeights(view=9.0, like=7.0, purchase=5.0),
+            half_life_ms=1e9,
+            list_size=5,
+            adopted_ts=0,
+        )
+        eventful.log.append([new_control_record(activated)])
+    if not is_open:
+        snapshots.close()
+        snapshots = Snapshots(eventful.log, tmp_path / "kept", block_events=7)
+
+    for user, end in zip(users, ends, strict=True):
+        partition = snapshots.partition(user)
+        assert snapshots.history(user, end) == folded(eventful, user, partition, end)
+        position = snapshots.list_position(user, offset=end)
+        assert position is None or position.as_of <= end
+    snapshots.close()
+
+
+def test_settings_that_hold_from_later_on_start_nothing_again(
+    eventful: World, snapshots: Snapshots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshots.history("u5", 30)
+    eventful.settings = msgspec.structs.replace(eventful.settings, half_life_days=1.0)
+    eventful.worker()
+    monkeypatch.setattr(Snapshots, "_start_at", None)
+
+    snapshots.history("u5", 31)
 
 
 def test_the_folder_serves_again_after_a_restart(eventful: World, tmp_path: Path) -> None:

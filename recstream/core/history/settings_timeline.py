@@ -144,6 +144,11 @@ class SettingsTimeline:
         known = self._by_partition.get(partition)
         return known[-1] if known else self._default
 
+    def first_since(self, partition: int, control: int) -> int | None:
+        """Return the first offset whose settings depend on control records from an offset on, or None."""
+        known = self._by_partition.get(partition, ())
+        return min((each.from_offset for each in known if each.control >= control), default=None)
+
     @property
     def newest_document(self) -> tuple[int, Steering | None]:
         """Control offset of the newest steering document, and the document; (-1, None) without one."""

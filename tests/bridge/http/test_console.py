@@ -7,7 +7,13 @@ import pytest
 from recstream.core.events import encode_event
 from recstream.core.records.list_columns import ListColumns
 from recstream.log.port import NewRecord
-from recstream.log.topics import CONTROL, INTERACTIONS, PIPELINE, RECOMMENDATIONS
+from recstream.log.topics import (
+    CONTROL,
+    INTERACTIONS,
+    PIPELINE,
+    RECOMMENDATIONS,
+    TopicSpec,
+)
 from tests.bridge.bridge_world import NOW, a_list, event, partition_of
 
 
@@ -222,3 +228,12 @@ def test_a_record_that_is_no_json_is_found_by_its_key_and_stops_nothing(world):
 
     assert [one["key"] for one in answer["records"]] == ["odd"]
     assert msgspec.json.decode(world.get(f"/v1/log/{CONTROL}/records").body)["has_more"] is False
+
+
+def test_topics_of_others_on_the_same_brokers_are_not_shown(world):
+    world.log.create_topics([TopicSpec("payments", 1)])
+    world.log.append([NewRecord("payments", b"k", b'{"card":"4111"}')])
+
+    assert "payments" not in {one["topic"] for one in world.get("/v1/log").json["topics"]}
+    for path in ("/v1/log/payments", "/v1/log/payments/records"):
+        assert world.get(path).status == 404

@@ -10,7 +10,15 @@ from recstream.bridge.http.routing import route
 from recstream.bridge.push import LogRecord, log_record
 from recstream.core.events import Event
 from recstream.errors import NotFound
-from recstream.log import INTERACTIONS, Record, decode, full_name, partition_for, read_backwards
+from recstream.log import (
+    INTERACTIONS,
+    Record,
+    decode,
+    full_name,
+    own_topics,
+    partition_for,
+    read_backwards,
+)
 
 MAX_SCANNED = 20_000
 CHUNK = 2_000
@@ -136,7 +144,7 @@ class LogRoutes:
     )
     def get_log(self, topic: str, query: LogQuery) -> LogPage:
         """List records of a topic."""
-        topic = full_name(topic, self._log.topics())
+        topic = full_name(topic, own_topics(self._log.topics()))
         partitions = self._log.partitions(topic)
         partition = query.partition
         if partition is None:

@@ -29,6 +29,7 @@ from recstream.log import (
     Record,
     decode,
     full_name,
+    own_topics,
 )
 from recstream.time_travel import moment
 
@@ -184,7 +185,7 @@ class SearchRoutes:
     @route("GET", "/v1/log", problems=_UNAVAILABLE)
     def list_topics(self) -> TopicsAnswer:
         """List the topics with their offsets and times."""
-        topics = tuple(summary(self._log, name) for name in sorted(self._log.topics()))
+        topics = tuple(summary(self._log, name) for name in sorted(own_topics(self._log.topics())))
         return TopicsAnswer(epoch=self._log.epoch, topics=topics)
 
     @route(
@@ -195,7 +196,7 @@ class SearchRoutes:
     )
     def search_log(self, topic: str, query: SearchQuery) -> RecordsAnswer:
         """Search a topic's records: all partitions merged by time, from a time or place on."""
-        return search_records(self._log, full_name(topic, self._log.topics()), query)
+        return search_records(self._log, full_name(topic, own_topics(self._log.topics())), query)
 
     @route("GET", "/v1/events", tag="events", max_in_flight=8, problems=_UNAVAILABLE)
     def search_events(self, query: EventsQuery) -> EventsFound:
