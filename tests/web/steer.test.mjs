@@ -82,6 +82,15 @@ test("each kind of reason has words of its own", () => {
   assert.equal(reasonText([], ITEMS, "Tea"), "Tea");
 });
 
+test("a reason that makes most of the score goes before the first one", () => {
+  const because = { kind: "because", item: "p1", event: "cart", share: 0.2 };
+  const text = (/** @type {any[]} */ ...why) => reasonText(why, ITEMS, "Tea");
+
+  assert.equal(text(because, { kind: "popular", share: 0.6 }), "popular now");
+  assert.equal(text(because, { kind: "popular", share: 0.4 }), "because you put Teapot in the cart");
+  assert.equal(text({ kind: "pinned", rule: "x" }, { kind: "popular", share: 0.9 }), "pinned by the shop");
+});
+
 test("the lines of a sum add up to the score, however long the history is", () => {
   const because = Array.from({ length: 9 }, (_, at) => ({ item: `q${at}`, event: "view", score: 0.1 }));
   const lines = linesOf(

@@ -85,7 +85,7 @@ export function did(type, title) {
 }
 
 /**
- * Returns the first reason for a list entry: "because you viewed X", "same brand as X".
+ * Returns the reason that makes more than half of a list entry's score, or the first one: "because you viewed X".
  *
  * @param {readonly import("../connection/protocol.js").Reason[]} why
  * @param {Record<string, Item>} items
@@ -93,7 +93,7 @@ export function did(type, title) {
  * @param {string} [who] whose list it is
  */
 export function reasonText(why, items, category, who = "you") {
-  const [reason] = why;
+  const [reason] = why[0]?.kind === "pinned" ? why : [...why.filter(isMostOfTheScore), ...why];
   switch (reason?.kind) {
     case undefined:
       return category;
@@ -114,6 +114,8 @@ export function reasonText(why, items, category, who = "you") {
       return reason.kind;
   }
 }
+
+const isMostOfTheScore = (/** @type {import("../connection/protocol.js").Reason} */ { share }) => (share ?? 0) > 0.5;
 
 /**
  * Returns what two items have in common: "same brand as X", "same genres: drama".
