@@ -4,11 +4,6 @@ In: a log, a model store, a folder for snapshots. Out: lists of the past, and ho
 """
 
 from recstream.time_travel.changes import Change, compare
-from recstream.time_travel.checkpoints import (
-    nearest_fold,
-    verify_checkpoint,
-    verify_checkpoints,
-)
 from recstream.time_travel.derive import derive
 from recstream.time_travel.fold import PartitionFold, Watch, fold_from, state_digest
 from recstream.time_travel.generations import Generations
@@ -17,3 +12,8 @@ from recstream.time_travel.moment import Moment, moment
 from recstream.time_travel.service import AsOfList, HistoryEvent, TimeTravel
 from recstream.time_travel.snapshot_table import ListPosition
 from recstream.time_travel.snapshots import Snapshots
+from recstream.time_travel.verify_checkpoints import (
+    nearest_fold,
+    verify_checkpoint,
+    verify_checkpoints,
+)

@@ -10,7 +10,6 @@ import { newEventId, newVisitor } from "../elements/ids.js";
 import { TIMERS, debounce, oneAtATime } from "../elements/timing.js";
 import { durableStore, recall, remember } from "../state/preferences.js";
 import { UNCHANGED_AFTER_MS, initialState } from "../state/state.js";
-import { TELLING_TYPES } from "../state/vocabulary.js";
 import { address, setQuery } from "./router.js";
 import { Store } from "./store.js";
 
@@ -22,8 +21,6 @@ const SHELVES_AT_LATEST_MS = 1500;
 /** Delays after which a list is requested over REST when no WebSocket is open. */
 const PULL_AFTER_MS = [250, 1500, 5000];
 const VISITOR = "visitor-";
-const TYPES_KEY = "recstream:event-types";
-const TYPES_KEPT_MS = 10 * 60_000;
 
 let token = takeToken();
 const session = newEventId();
@@ -369,25 +366,12 @@ function mentioned({ recs }) {
   ]);
 }
 
-/** Loads which event types the log has: they decide which actions are offered. A search of the log, so a tab keeps it. */
-async function loadVocabulary() {
-  try {
-    const kept = JSON.parse(sessionStorage.getItem(TYPES_KEY) ?? "null");
-    const isKept = kept !== null && Date.now() - kept.atMs < TYPES_KEPT_MS;
-    const types = isKept ? kept.types : await api.typesOf(TELLING_TYPES);
-    dispatch({ type: "event-types", types });
-    if (!isKept && types !== null) sessionStorage.setItem(TYPES_KEY, JSON.stringify({ types, atMs: Date.now() }));
-  } catch {
-    // Without the right to read the log: the actions of a shop.
-  }
-}
-
 /** Connects, sends what an earlier visit left behind, and follows the network. */
 export function startSession() {
   follow();
   socket = connect(store.state.user);
   showQueue();
-  void loadVocabulary();
+  void loading.eventTypes();
   void outbox.start();
   addEventListener("pagehide", () => impressions.flush());
   // A newer token arrives in the fragment, like the first one.

@@ -1,5 +1,7 @@
 // @ts-check
-/** Loads products over REST, by page or by id. */
+/** Loads products over REST, by page or by id, and which types of events the log has. */
+
+import { TELLING_TYPES } from "../state/vocabulary.js";
 
 /**
  * @typedef {import("../state/state.js").State} State
@@ -12,6 +14,8 @@
 const PAGE = 24;
 const POPULAR = 36;
 const RETRY_MS = 4000;
+const TYPES_KEY = "recstream:event-types";
+const TYPES_KEPT_MS = 10 * 60_000;
 /** Ids in one request. */
 const AT_ONCE = 100;
 
@@ -129,6 +133,19 @@ export class Loading {
       this.dispatch({ type: "categories", categories });
     } catch {
       // Optional: the product page reports an unreadable catalogue.
+    }
+  }
+
+  /** Loads which event types the log has: they decide which actions are offered. A search of the log, so a tab keeps it. */
+  async eventTypes() {
+    try {
+      const kept = JSON.parse(sessionStorage.getItem(TYPES_KEY) ?? "null");
+      const isKept = kept !== null && Date.now() - kept.atMs < TYPES_KEPT_MS;
+      const types = isKept ? kept.types : await this.api.typesOf(TELLING_TYPES);
+      this.dispatch({ type: "event-types", types });
+      if (!isKept && types !== null) sessionStorage.setItem(TYPES_KEY, JSON.stringify({ types, atMs: Date.now() }));
+    } catch {
+      // Without the right to read the log: the actions of a shop.
     }
   }
 

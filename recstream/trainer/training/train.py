@@ -195,34 +195,18 @@ def train(
         products=(snapshot.catalogue if content_from is None else content_from.details).keys(),
         with_held_out=bool(chosen.get("hold_out")) and chosen["n_factors"] > 0,
     )
-    items, counts = found.items, found.item_counts
+    items = found.items
     threads = int(chosen["threads"]) or os.cpu_count() or 1
-    model, loss, used = None, None, dict(chosen)
-    if chosen["n_factors"] > 0 and counts.any():
-        init = None if parent is None else parent.model
-        if init is not None and init.n_factors != chosen["n_factors"]:
-            init = None
-        used["iterations"] = (
-            chosen["iterations"] if init is None else min(WARM_ITERATIONS, chosen["iterations"])
-        )
-        losses: list[float | None] = [None]
-
-        def on_iteration(iteration: Iteration) -> None:
-            losses.append(iteration.loss)
-            if callback is not None:
-                callback(iteration)
-
-        model = fit_touched_items(_als(chosen, seed, used["iterations"]), found, init, on_iteration)
-        loss = losses[-1]
+    used = dict(chosen)
+    model = loss = None
+    if chosen["n_factors"] > 0 and found.item_counts.any():
+        model, loss, used["iterations"] = _fit(found, chosen, parent, seed, callback)
     if content_from is None:
         facts = catalogue_facts(snapshot, items, parent)
-        contents, near = (
-            _content_features(
-                facts, snapshot, parent, threads, int(chosen.get("category_grammar", 1))
-            )
-            if chosen.get("content", True)
-            else (None, None)
-        )
+        contents = near = None
+        if chosen.get("content", True):
+            grammar = int(chosen.get("category_grammar", 1))
+            contents, near = _content_features(facts, snapshot, parent, threads, grammar)
         if contents is not None and model is not None:
             contents = contents.mapped(model.item_factors, model.item_counts, threads=threads)
     else:
@@ -265,6 +249,31 @@ def train(
     return Trained(
         generation, model, found.users, found.matrix, popularity, loss, found.held, contents
     )
+
+
+def _fit(
+    found: Interactions,
+    chosen: Mapping[str, Any],
+    parent: Generation | None,
+    seed: int,
+    callback: Callable[[Iteration], object] | None,
+) -> tuple[ALSModel, float | None, int]:
+    """Fit the factors, from the parent's if they have the same length; return model, loss, iterations."""
+    init = None if parent is None else parent.model
+    iterations = chosen["iterations"]
+    if init is not None and init.n_factors != chosen["n_factors"]:
+        init = None
+    if init is not None:
+        iterations = min(WARM_ITERATIONS, iterations)
+    losses: list[float | None] = [None]
+
+    def on_iteration(iteration: Iteration) -> None:
+        losses.append(iteration.loss)
+        if callback is not None:
+            callback(iteration)
+
+    model = fit_touched_items(_als(chosen, seed, iterations), found, init, on_iteration)
+    return model, losses[-1], iterations
 
 
 def fit_touched_items(

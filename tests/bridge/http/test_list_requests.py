@@ -13,38 +13,12 @@ from recstream.bridge.recommender import MAX_WAITING
 from recstream.core.history import History
 from recstream.core.history import table_rows as history_rows
 from recstream.core.ranking import describe
-from recstream.core.records import Item, Recommendations
+from recstream.core.records import Recommendations
 from recstream.core.serving import rank_requested, visitor_history
 from recstream.log.partitioner import partition_for
 from recstream.log.port import NewRecord
-from tests.bridge.bridge_world import CHANGELOG, a_list, checker_board, event, running
-
-PRICES = {
-    f"i{at}": Item(
-        item=f"i{at}",
-        category="low" if at < 6 else "high > top",
-        brand="Acme" if at % 4 == 0 else "Bolt",
-        price=float(at),
-    )
-    for at in range(12)
-}
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory):
-    """A bridge that serves the checker board, with prices, brands and categories."""
-    with running(tmp_path_factory.mktemp("shop"), list_size=4) as world:
-        world.serve_generation(checker_board(**PRICES))
-        yield world
-
-
-def items_of(answer):
-    assert answer.status == 200, answer.body
-    return [one["item"] for one in answer.json["items"]]
-
-
-def ask(world, user="somebody", **body):
-    return world.post(f"/v1/users/{user}/recommendations", body)
+from tests.bridge.bridge_world import CHANGELOG, a_list, checker_board, event
+from tests.bridge.http.conftest import PRICES, ask, items_of
 
 
 def test_a_filter_is_a_condition_of_the_steering_language(shop):
@@ -100,13 +74,6 @@ def test_unknown_items_of_a_visitor_are_a_warning(shop):
     *named, rest = answer.json["requested"]["warnings"]
     assert named == [f"no item has the id 'gone{n}'" for n in range(5)]
     assert rest == "2 more ids are not known"
-
-
-def test_unknown_candidates_are_named_once(shop):
-    answer = shop.post("/v1/rank", {"candidates": ["gone"]})
-
-    assert answer.json["unranked"] == [{"item": "gone", "reason": "unknown"}]
-    assert "request: filter" not in str(answer.json["requested"].get("warnings"))
 
 
 def test_a_boost_moves_items_up_and_is_a_reason(shop):
@@ -307,54 +274,6 @@ def test_rules_of_the_document_hold_for_similar_items(shop):
     finally:
         shop.call("DELETE", "/v1/steering")
     assert "i4" in items_of(shop.get("/v1/items/i2/similar"))
-
-
-def test_candidates_are_ranked_for_a_user_with_reasons(shop):
-    shop.fold(event("searcher", "i1"))
-    shop.wait_for_views()
-    asked = ["i2", "i3", "i1", "nowhere", "i8", "i3"]
-
-    answer = shop.post(
-        "/v1/rank", {"user": "searcher", "candidates": asked, "filter": {"price": {"max": 7}}}
-    )
-
-    whole = items_of(ask(shop, "searcher", n=12, known=True))
-    assert items_of(answer) == [item for item in whole if item in {"i1", "i2", "i3"}]
-    assert answer.json["items"][0]["why"]
-    assert answer.json["unranked"] == [
-        {"item": "nowhere", "reason": "unknown"},
-        {"item": "i8", "reason": "excluded", "rule": "request: filter"},
-    ]
-
-
-def test_candidates_are_ranked_for_a_visitor(shop):
-    answer = shop.post("/v1/rank", {"items": ["i2"], "candidates": ["i1", "i6"], "n": 1})
-
-    assert items_of(answer) == ["i6"]
-    assert answer.json["unranked"] == [{"item": "i1", "reason": "cut"}]
-
-
-@pytest.mark.parametrize(
-    ("body", "status"),
-    [
-        ({"candidates": []}, 422),
-        ({"user": "u"}, 422),
-        ({"candidates": ["a"] * 1001}, 422),
-        ({"user": "u", "items": ["a"], "candidates": ["a"]}, 400),
-        ({"candidates": ["a"], "filter": {"price": {}}}, 422),
-    ],
-)
-def test_candidates_that_make_no_sense_are_refused(shop, body, status):
-    assert shop.post("/v1/rank", body).status == status
-
-
-def test_only_a_token_of_the_user_ranks_for_the_user(guarded):
-    token, _ = guarded.bridge.deps.auth.issue("ann")
-    body = {"user": "bob", "candidates": ["a"]}
-
-    assert guarded.post("/v1/rank", body, token=token).status == 403
-    assert guarded.post("/v1/rank", body | {"user": "ann"}, token=token).status == 200
-    assert guarded.post("/v1/rank", {"candidates": ["a"]}).status == 200
 
 
 def test_a_list_is_derived_again_from_what_it_names(shop):

@@ -4,23 +4,25 @@ In: `Deps` and requests. Out: structs that `recstream.bridge.http.routing` turns
 """
 
 from recstream.bridge.http.deps import Deps
-from recstream.bridge.http.routes.console.holders import HolderRoutes
-from recstream.bridge.http.routes.console.lab import LabRoutes
-from recstream.bridge.http.routes.console.letters import LetterRoutes
-from recstream.bridge.http.routes.console.origins import OriginRoutes
-from recstream.bridge.http.routes.console.people import PeopleRoutes
+from recstream.bridge.http.routes.console.dead_letters import DeadLetterRoutes
+from recstream.bridge.http.routes.console.item_lists import ItemListRoutes
+from recstream.bridge.http.routes.console.lists import PublishedListRoutes
 from recstream.bridge.http.routes.console.search import SearchRoutes
 from recstream.bridge.http.routes.console.slices import SliceRoutes
+from recstream.bridge.http.routes.console.traffic import TrafficRoutes
+from recstream.bridge.http.routes.console.users import UserSearchRoutes
+from recstream.bridge.http.routes.console.what_if import WhatIfRoutes
 
 __all__ = ["console_routes"]
 
 _ROUTES = (
     SearchRoutes,
-    PeopleRoutes,
-    HolderRoutes,
-    OriginRoutes,
-    LetterRoutes,
-    LabRoutes,
+    UserSearchRoutes,
+    ItemListRoutes,
+    PublishedListRoutes,
+    WhatIfRoutes,
+    DeadLetterRoutes,
+    TrafficRoutes,
     SliceRoutes,
 )
 

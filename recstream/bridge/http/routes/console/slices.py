@@ -10,7 +10,7 @@ from recstream.analysis import Slice, SliceManifest, export, parse_ranges
 from recstream.bridge.http.bodies import json_response
 from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.problems import HttpProblem
-from recstream.bridge.http.routes.console.origins import At
+from recstream.bridge.http.routes.console.lists import At
 from recstream.bridge.http.routes.console.search import (
     RecordsAnswer,
     SearchQuery,

@@ -95,7 +95,7 @@ class LetterSent(msgspec.Struct, frozen=True, kw_only=True):
     offset: int
 
 
-class LetterRoutes:
+class DeadLetterRoutes:
     """Dead letters."""
 
     tag = "log"

@@ -1,4 +1,4 @@
-"""The origin of lists over REST: by id, causes of a change, what-if."""
+"""Published lists over REST: by id with their origin, and causes of a change."""
 
 import pytest
 from msgspec.structs import replace
@@ -37,40 +37,6 @@ def test_causes_name_the_events_between_two_lists(past):
         one["item"] for side in ("entered", "left") for one in answer["change"][side]
     }
     assert world.get(f"/v1/users/{USER}/causes?a={b}&b={a}").status == 400
-
-
-def test_a_what_if_gives_list_beside_list(past):
-    world, _ = past
-    plain = world.post("/v1/what-if", {"user": USER}).json
-    first = plain["before"]["items"][0]["item"]
-    rule = {"action": "exclude", "name": "hide", "where": {"items": [first]}}
-
-    answer = world.post("/v1/what-if", {"user": USER, "steering": {"rules": [rule]}}).json
-
-    assert (plain["change"], plain["is_identical"]) == (
-        {"entered": [], "left": [], "moved": []},
-        True,
-    )
-    assert [one["item"] for one in answer["change"]["left"]] == [first]
-
-
-@pytest.mark.parametrize(
-    ("body", "status"),
-    [
-        ({}, 422),
-        ({"user": "u", "rules": []}, 422),
-        ({"user": USER, "without": ["x"]}, 400),
-        ({"user": USER, "as_of": "soon"}, 400),
-        ({"user": USER, "generation": 99}, 404),
-        ({"user": USER, "steering": {"arms": [{"name": "a", "share": 0.5}]}}, 422),
-    ],
-)
-def test_a_what_if_that_can_not_be_is_a_problem(past, body, status):
-    world, _ = past
-
-    answer = world.post("/v1/what-if", body)
-
-    assert (answer.status, answer.kind) == (status, "application/problem+json"), answer.body
 
 
 def test_a_users_token_opens_the_users_own_lists_alone(guarded):

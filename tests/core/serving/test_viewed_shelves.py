@@ -11,7 +11,7 @@ from recstream.core.neighbours import Neighbours
 from recstream.core.ranking.rank import rank
 from recstream.core.ranking.score_terms import score_terms
 from recstream.core.records import Item
-from recstream.core.serving.shelves import POOL, shelves
+from recstream.core.serving.viewed_shelves import POOL, shelves
 
 HALF_LIFE_MS = 1e9
 VIEW, LIKE = 1, 6

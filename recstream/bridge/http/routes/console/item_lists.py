@@ -50,7 +50,7 @@ class HoldersAnswer(msgspec.Struct, frozen=True, kw_only=True):
     next: str
 
 
-class HolderRoutes:
+class ItemListRoutes:
     """Lists by item."""
 
     tag = "items"

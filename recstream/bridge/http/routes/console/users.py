@@ -115,7 +115,7 @@ class TasteQuery(msgspec.Struct, frozen=True, kw_only=True):
     n: Annotated[int, msgspec.Meta(ge=1, le=50)] = 10
 
 
-class PeopleRoutes:
+class UserSearchRoutes:
     """Users and their histories."""
 
     tag = "users"
