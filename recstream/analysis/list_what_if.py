@@ -106,7 +106,6 @@ class WhatIf(msgspec.Struct, frozen=True, kw_only=True):
         ``was`` is the rank in ``before``; the ``rec_id`` is ``what-if``, since nothing is published.
     is_identical : bool or None
         Whether ``before`` is derived byte for byte as published; None if nothing was published.
-    change : Change
     n_events : int
         Events in the history of ``after``.
     """
@@ -159,7 +158,6 @@ def refold(
     ----------
     history : History
         Before them.
-    events : iterable of HistoryEvent
     alternative : Alternative, optional
         Changes the settings of every event.
     without : collection of EventPosition

@@ -68,8 +68,6 @@ def sample_events(
 
     Parameters
     ----------
-    log : ReadableLog
-    snapshots : Snapshots
     ranges : dict of int to (int, int)
         Partition to [from, to) on the interactions topic.
     limit : int

@@ -77,7 +77,6 @@ class LogWhatIf(msgspec.Struct, frozen=True, kw_only=True):
         Events that the other generation was trained on, which makes its score too high.
     n_pruned : int
         Events that are left out, since the artifact of their list's generation was pruned.
-    curve : tuple of CurvePoint
     """
 
     n_events: int
@@ -117,11 +116,8 @@ def evaluate_what_if(
 
     Parameters
     ----------
-    samples : sequence of Sample
     n_found : int
         From `sample_events`.
-    generations : Generations
-    timeline : SettingsTimeline
     steering : Steering, optional
         Rules instead of those of each published list; an empty document has none.
     generation : int, optional

@@ -60,7 +60,6 @@ class ListOrigin(msgspec.Struct, frozen=True, kw_only=True):
         The user's events in the record that the list is as of.
     settings : OriginSettings or None
         None if they are gone.
-    generation : GenerationAnnounced or None
     n_deltas : int
         Deltas of the generation so far.
     before, after : str
@@ -87,8 +86,6 @@ def find_origin(travel: TimeTravel, rec_id: str, reader: str | None = None) -> L
 
     Parameters
     ----------
-    travel : TimeTravel
-    rec_id : str
     reader : str, optional
         User who asks: lists of others don't exist for them. None: a service.
 

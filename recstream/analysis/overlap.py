@@ -71,9 +71,6 @@ def compare_generations(
 
     Parameters
     ----------
-    generations : Generations
-    a, b : int
-    histories : sequence of History
     n : int
         Length of the lists.
     half_life_ms : float

@@ -17,7 +17,6 @@ def parse_ranges(
 
     Parameters
     ----------
-    log : ReadableLog
     start, stop : str, optional
         Default: the first offset that can be answered, and the log's end.
     checkpoints : Checkpoints, optional

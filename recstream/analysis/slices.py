@@ -75,8 +75,6 @@ def export(
 
     Parameters
     ----------
-    log : ReadableLog
-    store : ReadableStore
     snapshots : Snapshots
         Snapshots of the log.
     ranges : mapping of int to (int, int)
@@ -205,7 +203,6 @@ class Slice:
 
     Parameters
     ----------
-    path : Path
     name : str
         What errors call it; default: the path.
 

@@ -29,7 +29,6 @@ class ActiveGeneration(Background):
     ----------
     views : Views
         Hold the announcements from before this process started.
-    store : ModelStore
     half_life_ms : float
         Half-life of an event's weight, for generations that don't contain theirs.
 

@@ -50,7 +50,6 @@ class HttpServer(Background):
     ----------
     bound : socket
     app : WSGI application
-    single_events : SingleEvents
     """
 
     def __init__(self, bound: socket.socket, app: WsgiApp, single_events: SingleEvents) -> None:

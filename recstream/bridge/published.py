@@ -22,7 +22,6 @@ class ListInputs:
     ----------
     views : Views
         Published lists and histories.
-    active : ActiveGeneration
     steering : SteeringFeed
         Lists follow the newest document.
     items : Items

@@ -113,7 +113,6 @@ class Readiness(Background):
 
     Parameters
     ----------
-    event_log : EventLog
     status : Status
         Heartbeats of workers and trainers.
     group : str

@@ -74,7 +74,6 @@ class Recommender:
 
     Parameters
     ----------
-    sources : ListInputs
     list_size : int
         Items in a published list.
     partitions : int
@@ -191,7 +190,6 @@ class Recommender:
         ----------
         candidates : tuple of str
             Items to rank.
-        request : ListRequest
         user : str
             Ranked by this user's history; empty for a visitor.
         items : tuple of str
@@ -248,11 +246,8 @@ class Recommender:
 
         Parameters
         ----------
-        history : History
-        request : ListRequest
         items : tuple of str
             What a visitor viewed: the history's items.
-        candidates : tuple of str
         """
         found, rest = self._made(history, request, items, candidates)
         # A delta will exclude these items within a second; until then the request does.

@@ -109,13 +109,7 @@ Scores = Callable[[Generation, int], NDArray[np.float64]]
 
 
 class ShelfMaker:
-    """Makes shelves.
-
-    Parameters
-    ----------
-    sources : ListInputs
-    recommender : Recommender
-    """
+    """Makes shelves."""
 
     def __init__(self, sources: ListInputs, recommender: Recommender) -> None:
         self._sources = sources
@@ -194,8 +188,6 @@ class ShelfMaker:
 
         Parameters
         ----------
-        user : str
-        request : ListRequest
         n_shelves, n_items : int
             At most so many shelves, and so many items on each.
         skip : int

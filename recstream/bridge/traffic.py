@@ -34,7 +34,6 @@ class TrafficSwitch:
 
     Parameters
     ----------
-    event_log : EventLog
     seed : int
         The demo shop's seed.
     now, new_id : callable

@@ -48,7 +48,6 @@ class TierQuery(NamedTuple):
     ----------
     tier : int
         0: titles that begin with the phrase; 1: all words in the title; 2: all words anywhere.
-    words : tuple of str
     phrase : str
         The folded query: titles that begin with it have sort keys that begin with it.
     category : str

@@ -67,7 +67,6 @@ class CatalogueView:
 
     Parameters
     ----------
-    log : EventLog
     catalogue : Catalogue
         Cleared and filled again when it was built from another log, or from records no longer kept.
     batch_size : int

@@ -165,7 +165,6 @@ def read_groups(content: bytes, *, entries_alone: bool = False) -> Iterator[pa.T
 
     Parameters
     ----------
-    content : bytes
     entries_alone : bool
         Leave out the columns of `ROWS_ALONE`, and give items as a dictionary, if no page is kept in
         ``rest``. Then the histories' entries can be read, the table's rows can't.

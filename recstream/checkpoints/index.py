@@ -30,13 +30,7 @@ STEPS = 8
 
 
 class Checkpoints:
-    """Checkpoints of a log: announcements on a topic, files in a store.
-
-    Parameters
-    ----------
-    event_log : EventLog
-    store : ModelStore
-    """
+    """Checkpoints of a log: announcements on a topic, files in a store."""
 
     def __init__(self, event_log: EventLog, store: ModelStore) -> None:
         self.log = event_log
@@ -125,7 +119,6 @@ class Checkpoints:
 
         Parameters
         ----------
-        partition : int
         at_most : int, optional
             Only checkpoints at or before this offset.
         changelog : str, optional

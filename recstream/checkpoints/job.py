@@ -22,7 +22,6 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes
     ----------
-    settings : Settings
     tables : dict of int to str
         Partition to the folder of its database.
     is_requested : bool

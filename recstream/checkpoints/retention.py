@@ -56,8 +56,6 @@ def retain(checkpoints: Checkpoints, settings: Settings, *, now_ms: int) -> Prun
 
     Parameters
     ----------
-    checkpoints : Checkpoints
-    settings : Settings
     now_ms : int
         Milliseconds since 1970; ages are counted from it.
     """

@@ -30,8 +30,6 @@ class CheckpointSchedule:
 
     Parameters
     ----------
-    checkpoints : Checkpoints
-    settings : Settings
     table_of : callable
         Returns the folder of a partition's database.
     clock_ms : callable

@@ -39,13 +39,10 @@ def write_checkpoint(
 
     Parameters
     ----------
-    checkpoints : Checkpoints
     table : Path
         Database of the partition.
-    partition : int
     changelog : str
         Topic of the table's changelog.
-    clock_ms : callable
 
     Returns
     -------
@@ -130,7 +127,6 @@ def write_table(content: bytes, manifest: Manifest, table: Path) -> None:
     ----------
     content : bytes
         The checkpoint's file.
-    manifest : Manifest
     table : Path
         New folder of the database.
     """

@@ -29,7 +29,6 @@ class EventBatch:
 
     Parameters
     ----------
-    client : Client
     size : int
         Events of a request, at most 1,000.
     wait_s : float

@@ -25,7 +25,6 @@ class ActiveSteering(msgspec.Struct, frozen=True, kw_only=True):
     ----------
     offset : int
         On the control topic; -1 without one.
-    id : str
     requested_ts : int
         Milliseconds since 1970.
     steering : Steering
@@ -53,7 +52,6 @@ class SteeringFeed:
 
     Parameters
     ----------
-    event_log : ReadableLog
     now_s : callable
         A clock that never goes back.
     """

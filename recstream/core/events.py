@@ -72,7 +72,6 @@ class Event(
     ----------
     id : str
         Idempotency key: a second event of the user with the same id changes nothing.
-    type : EventType
     user : str
         Key of the record, hence of the partition.
     item : str or None

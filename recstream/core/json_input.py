@@ -36,7 +36,6 @@ def decode_json(
     raw : bytes, memoryview or str
     raises : type
         Error to raise, a subclass of `InvalidJson`.
-    max_bytes : int
     names_field : bool
         Whether the pointer of a missing or unknown field ends in its name, or in its parent's.
     known : iterable of str

@@ -51,13 +51,10 @@ class Truncation:
 
     Parameters
     ----------
-    event_log : CompactingLog
-    checkpoints : Checkpoints
     changelog : str
         Topic of the histories' changelog.
     lag_ms : int
         Time in which the changelog is compacted, and in which readers must have seen its tombstones.
-    clock_ms : callable
 
     Attributes
     ----------

@@ -45,10 +45,8 @@ class EventTable:
 
         Parameters
         ----------
-        line : int
         user, item : int
             Indices into ``users`` and ``items``.
-        ts_ms : int
         value : float
             NaN for none.
         type_code : int

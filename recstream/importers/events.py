@@ -81,8 +81,6 @@ def read_events(
 
     Parameters
     ----------
-    source : Source
-    mapping : ColumnMapping
     report : ImportReport
         Filled in.
     at_ms : int
@@ -132,11 +130,8 @@ def _check_result(
 
     Parameters
     ----------
-    table : EventTable
-    mapping : ColumnMapping
     report : ImportReport
         Notes are added.
-    source : Source
     n_rows : int
         Rows that were read.
     """
@@ -171,10 +166,6 @@ def _add(
 
     Parameters
     ----------
-    table : EventTable
-    reader : EventReader
-    mapping : ColumnMapping
-    line : int
     row : Row or BadLine
     at_ms : int
         Time of the first row when rows have none.
@@ -207,9 +198,6 @@ def row_events(
 
     Parameters
     ----------
-    reader : EventReader
-    mapping : ColumnMapping
-    row : Row
     at_ms : int
         Time of the row's first event if the row has none; each later one is a millisecond younger.
     now : datetime
@@ -261,8 +249,6 @@ def write_events(
 
     Parameters
     ----------
-    event_log : EventLog
-    table : EventTable
     digest : str
         The import's name.
     report : ImportReport
@@ -300,9 +286,6 @@ def import_digest(
 
     Parameters
     ----------
-    source : Source
-    mapping : ColumnMapping
-    once : bool
     at_ms : int, optional
         The time given for rows without one; None for the file's own, which does not count.
     """
@@ -335,9 +318,6 @@ def import_events(
 
     Parameters
     ----------
-    event_log : EventLog
-    source : Source
-    mapping : ColumnMapping
     at_ms : int, optional
         Time of rows without one; default: the file's time of modification.
     once, strict : bool

@@ -19,10 +19,8 @@ class Preset(msgspec.Struct, frozen=True):
 
     Attributes
     ----------
-    about : str
     recognise : tuple of str
         Empty: by its name only.
-    mapping : ColumnMapping
     """
 
     about: str
@@ -56,7 +54,6 @@ def recognise(source: Source, prefix: str = "") -> str:
 
     Parameters
     ----------
-    source : Source
     prefix : str
         Only presets whose names begin with it count.
 
@@ -88,7 +85,6 @@ def prepare_source(
     ----------
     source : Source
         Opened with a header unless ``header`` is false.
-    mapping : ColumnMapping
     header : bool, optional
         Whether the first line names the columns. Default: it does if the mapping names columns; if
         the mapping has numbers alone, the first line decides.

@@ -60,7 +60,6 @@ class ProductReader:
 
     Parameters
     ----------
-    source : Source
     columns : mapping, optional
         Column of each field of `Item`; see `recstream.core.content.clean.PRODUCT_COLUMNS`.
 
@@ -160,7 +159,6 @@ def import_products(
 
     Parameters
     ----------
-    event_log : EventLog
     path : Path
         CSV, TSV or JSON lines, plain or compressed.
     columns : mapping, optional

@@ -81,14 +81,11 @@ def import_topic(
 
     Parameters
     ----------
-    event_log : EventLog
-    source : SourceTopic
     mapping : ColumnMapping
         Of the records' values. Records without a time have the record's own.
     is_followed : callable
         Whether to wait for more at the end; asked twice a second. By default the import ends where the
         topic ended when it began.
-    now_ms : callable
     """
     started_s = time.perf_counter()
     report = ImportReport(source.name)
@@ -133,12 +130,8 @@ def _append(
 
     Parameters
     ----------
-    event_log : EventLog
     name : str
         The source's name.
-    records : sequence of Record
-    reader : EventReader
-    mapping : ColumnMapping
     report : ImportReport
         Counts and the first problems are added.
     now_ms : int

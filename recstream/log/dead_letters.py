@@ -77,8 +77,6 @@ def record_to_send(
 
     Parameters
     ----------
-    event_log : ReadableLog
-    letter : DeadLetter
     corrected : bytes, optional
         Its new content; default: the original record's.
     """

@@ -87,7 +87,6 @@ def decode_record(record: Record, decode_value: Callable[[bytes], T]) -> T | Dea
 
     Parameters
     ----------
-    record : Record
     decode_value : callable
         Returns what the value holds, or raises anything.
 
@@ -153,7 +152,6 @@ def check_recorded(event: Event, latest: datetime) -> Event:
 
     Parameters
     ----------
-    event : Event
     latest : datetime
         24 h and `CLOCK_TOLERANCE` after the time of its record.
 

@@ -30,9 +30,6 @@ def read_batches(
 
     Parameters
     ----------
-    event_log : ReadableLog
-    topic : str
-    partition, start : int
     stop : int, optional
         Default: the high watermark when reading starts.
 

@@ -70,7 +70,6 @@ class TopicSpec(msgspec.Struct, frozen=True):
 
     Attributes
     ----------
-    name : str
     partitions : int
         Fixed for the life of the topic: the order of a user's events depends on it.
     compacted : bool

@@ -54,7 +54,6 @@ def unpack_with_digest(
 
     Parameters
     ----------
-    content : bytes
     name : str
         For the error.
     expected_digest : str, optional
@@ -104,7 +103,6 @@ def prune(store: ModelStore, announced: Iterable[str], keep: int) -> list[str]:
 
     Parameters
     ----------
-    store : ModelStore
     announced : iterable of str
         Names of artifacts that the log announces, the newest first. Those that are not stored don't count.
     keep : int

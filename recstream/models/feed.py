@@ -73,8 +73,6 @@ class ModelFeed:
 
     Parameters
     ----------
-    event_log : EventLog
-    store : ModelStore
     is_serving : bool
         Open artifacts for serving, without what only a trainer needs, in memory that the host's processes
         share.

@@ -58,7 +58,6 @@ class OpenedArtifacts:
 
         Parameters
         ----------
-        name : str
         digest : str, optional
             From the announcement; without it, any artifact of this name.
 
@@ -94,8 +93,6 @@ class OpenedArtifacts:
 
         Parameters
         ----------
-        name, digest : str
-        generation : Generation
         size_bytes : int
             Size of the artifact.
         """

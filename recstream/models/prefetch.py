@@ -37,7 +37,6 @@ class ArtifactPrefetch:
 
     Parameters
     ----------
-    store : ReadableStore
     is_serving : bool
         Open artifacts to serve them (`OpenedArtifacts`), without what only trainings need.
     """

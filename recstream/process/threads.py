@@ -100,7 +100,6 @@ def start_thread(
 
     Parameters
     ----------
-    name : str
     run : callable
         Returns when ``stopping`` is set; to return earlier is an error.
     stopping : threading.Event

@@ -39,14 +39,12 @@ class BatchBasis(msgspec.Struct, frozen=True, kw_only=True):
     ----------
     what : str
         ``lists`` or ``similar``.
-    format : str
     n : int
         Items of a list.
     epoch : str
         The log's epoch.
     offsets : dict of int to int
         Next offset of interactions, by partition.
-    generation, delta : int
     now : int
         Time of the lists in milliseconds, for times of items and rules.
     """
@@ -84,9 +82,6 @@ def choose_basis(
 
     Parameters
     ----------
-    event_log : EventLog
-    generations : Generations
-    when : Moment
     what : str
         ``lists`` or ``similar``.
     form : Format
@@ -145,8 +140,6 @@ def write_batch(
 
     Parameters
     ----------
-    event_log : EventLog
-    store : ModelStore
     checkpoints : Checkpoints or None
         To start the histories from.
     folder : Path

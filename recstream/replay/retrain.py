@@ -74,10 +74,8 @@ def retrain(
 
     Parameters
     ----------
-    log : ReadableLog
     announced : mapping of int to GenerationAnnounced
         From `recstream.time_travel.generations.Generations`.
-    timeline : SettingsTimeline
     store : DerivedStore
         Receives the artifacts under their announced names.
     originals : ReadableStore
@@ -157,8 +155,6 @@ def _why_lost(
 
     Parameters
     ----------
-    record : GenerationAnnounced
-    forgotten : iterable of Forgotten
     n_users : int
         Users at the generation's offsets.
     source : int or None

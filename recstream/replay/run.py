@@ -124,13 +124,9 @@ def replay(
 
     Parameters
     ----------
-    log : ReadableLog
-    store : ReadableStore
-    plan : ReplayPlan
     fold_at : callable, optional
         Returns the fold of a partition at or before its range, e.g. from a checkpoint; default: an empty
         one at offset 0.
-    progress : callable
     """
     timeline = read_timeline(log)
     generations = Generations(log, store)
@@ -209,13 +205,8 @@ def _replay_partition(
 
     Parameters
     ----------
-    log : ReadableLog
-    generations : Generations
-    timeline : SettingsTimeline
-    plan : ReplayPlan
     fold : PartitionFold
         At the first offset.
-    progress : callable
     lost : frozenset of int
         From `find_lost_generations`.
     start_fold : callable
@@ -354,13 +345,11 @@ def play(
 
     Parameters
     ----------
-    log : ReadableLog
     ranges : mapping of int to (int, int)
         On the interactions topic; lists follow from the time of the first event on.
     speed : float
     sleep : callable
         Waits a number of seconds.
-    topics : sequence of str
     """
     streams = []
     for partition, (start, stop) in ranges.items():

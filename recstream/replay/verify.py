@@ -75,10 +75,6 @@ def verify_partition(
 
     Parameters
     ----------
-    log : ReadableLog
-    generations : Generations
-    timeline : SettingsTimeline
-    partition : int
     fold : PartitionFold, optional
         Histories to start from; default: empty ones at the first offset.
     stop : int, optional
@@ -144,8 +140,6 @@ def _published(
 
     Parameters
     ----------
-    log : ReadableLog
-    partition : int
     as_of_range : (int, int or None)
         Only lists as of events in [from, to).
     user : str or None

@@ -51,7 +51,6 @@ class Backup(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes
     ----------
-    format : int
     epoch : str
         Epoch of the log that was backed up.
     made_ts : int

@@ -39,7 +39,6 @@ class DirectoryLock:
 
     Parameters
     ----------
-    directory : Path
     wait_s : float
         How long roles whose supervisor has ended may take to stop.
 

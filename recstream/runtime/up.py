@@ -95,8 +95,6 @@ def run(
 
     Parameters
     ----------
-    settings : Settings
-    options : UpOptions
     on_progress : callable
         Called with each `Step`.
     on_ready : callable

@@ -26,15 +26,7 @@ LOOK_RECORDS = 10_000
 
 
 class Checked(msgspec.Struct, frozen=True, kw_only=True):
-    """One kind of data, whether this version reads it, and what to do if not.
-
-    Attributes
-    ----------
-    part : str
-    is_readable : bool
-    found : str
-    todo : str
-    """
+    """One kind of data, whether this version reads it, and what to do if not."""
 
     part: str
     is_readable: bool
@@ -47,8 +39,6 @@ def upgrade(event_log: EventLog, settings: Settings, *, apply: bool) -> list[Che
 
     Parameters
     ----------
-    event_log : EventLog
-    settings : Settings
     apply : bool
         Withdraw checkpoints that can't be read; workers make new ones.
     """

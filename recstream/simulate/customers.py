@@ -25,14 +25,7 @@ DAY_MS = 86_400_000
 
 
 class Customers:
-    """Customers of a shop, each with tastes and an activity rate.
-
-    Parameters
-    ----------
-    shop : Shop
-    n_users : int
-    seed : int
-    """
+    """Customers of a shop, each with tastes and an activity rate."""
 
     def __init__(self, shop: Shop, n_users: int, seed: int) -> None:
         rng = np.random.Generator(np.random.PCG64([seed, 1]))
@@ -106,7 +99,6 @@ def traffic(customers: Customers, seed: int, n_before: int = 0) -> Iterator[Even
 
     Parameters
     ----------
-    customers : Customers
     seed : int
         Another seed gives other visits of the same customers.
     n_before : int
@@ -134,9 +126,6 @@ def history(
 
     Parameters
     ----------
-    customers : Customers
-    seed : int
-    n_events : int
     end_ms : int
         End of the period, in milliseconds since 1970.
     days : float

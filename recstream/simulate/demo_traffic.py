@@ -30,7 +30,6 @@ class DemoTraffic(Background):
 
     Parameters
     ----------
-    event_log : EventLog
     seed : int
         Seed of the shop; the visits also depend on the number of events in the log.
     rate : float

@@ -62,10 +62,8 @@ def send_traffic(
 
     Parameters
     ----------
-    sink : Sink
     rate : float
         Events a second.
-    n_users, n_items : int
     shop_seed, seed : int
         Seeds of the shop with its customers, and of the visits.
     n_events : int, optional

@@ -43,14 +43,12 @@ class Shop(NamedTuple):
 
     Attributes
     ----------
-    items : tuple of Item
     category : (n,) int32
         Category number of each product.
     styles : (n, N_STYLES) float64
         Unit vectors; a customer with a similar taste vector likes the product.
     popularity : (n,) float64
         Zipf weights over the products of one category, shuffled.
-    n_categories : int
     """
 
     items: tuple[Item, ...]

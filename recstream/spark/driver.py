@@ -92,7 +92,6 @@ def block_matrix(matrix: object, folder: Path, n_blocks: tuple[int, int]) -> Blo
     Parameters
     ----------
     matrix : scipy sparse, (n_users, n_items)
-    folder : Path
     n_blocks : (int, int)
         Numbers of blocks of users and of items.
     """
@@ -122,8 +121,6 @@ def fit_matrix(
 
     Parameters
     ----------
-    spark : SparkSession
-    als : ALS
     matrix : scipy sparse, (n_users, n_items)
     folder : str or Path
         Seen by driver and executors under the same name.

@@ -71,9 +71,7 @@ class Done(msgspec.Struct, frozen=True):
         Why it failed for good; Spark repeats a task that raises.
     corrupt : bool
         A file was not the one that was written.
-    part : FactorPart or None
     loss, penalty : float
-    skipped : int
     gramian : bytes
         Float64, of `GramianTask`.
     """

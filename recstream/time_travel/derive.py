@@ -45,11 +45,8 @@ def derive(
 
     Parameters
     ----------
-    histories : sequence of History
-    generation : Generation
     active : ActiveSettings
         In force for the lists.
-    partition : int
     now_ms : int
         Time that the published lists name.
     """

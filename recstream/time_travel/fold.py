@@ -31,7 +31,6 @@ class PartitionFold:
     ----------
     partition, n_partitions : int
         Events of users of other partitions are skipped, as in the worker.
-    timeline : SettingsTimeline
     load : callable
         Returns a user's history as of the start, or None; default: None for all users.
     next_offset : int
@@ -135,8 +134,6 @@ class PartitionFold:
 
         Parameters
         ----------
-        event_log : ReadableLog
-        stop : int, optional
         wanted : mapping, optional
         progress : callable
             Called with the number of events folded since the last call.
@@ -164,10 +161,6 @@ def fold_from(
 
     Parameters
     ----------
-    event_log : ReadableLog
-    partition : int
-    timeline : SettingsTimeline
-    start : int
     load : callable
         Returns a row as of the start by key, or None.
     """

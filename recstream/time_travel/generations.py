@@ -14,8 +14,6 @@ class Generations:
 
     Parameters
     ----------
-    log : ReadableLog
-    store : ReadableStore
     kept : int
         Generations kept in memory. Two serve comparisons of two moments.
 

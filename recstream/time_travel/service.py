@@ -79,18 +79,7 @@ class Basis(NamedTuple):
 
 
 class TimeTravel:
-    """Answers queries about the past of a log; not thread-safe.
-
-    Parameters
-    ----------
-    log : ReadableLog
-    store : ReadableStore
-    snapshots : Snapshots
-
-    Attributes
-    ----------
-    generations : Generations
-    """
+    """Answers queries about the past of a log; not thread-safe."""
 
     def __init__(self, log: ReadableLog, store: ReadableStore, snapshots: Snapshots) -> None:
         self.log = log

@@ -43,10 +43,8 @@ class Snapshots:
 
     Parameters
     ----------
-    log : ReadableLog
     folder : Path
         Kept between runs; opened by one process at a time.
-    block_events : int
     progress : callable
         Called with the number of events folded since the last call, while it catches up.
     checkpoints : Checkpoints, optional
@@ -197,7 +195,6 @@ class Snapshots:
 
         Parameters
         ----------
-        partition : int
         offset : int, optional
             State as of this offset is asked for. None: of lists alone, nothing is folded.
 
@@ -308,7 +305,6 @@ class Snapshots:
 
         Parameters
         ----------
-        partition : int
         next_offset : int or None
             Offset of interactions, stored with the position reached; None: store no position.
         next_list : int
@@ -343,9 +339,6 @@ def records_of(
 
     Parameters
     ----------
-    log : ReadableLog
-    partition : int
-    user : str
     start, stop : int
         Offsets from ``start`` on, before ``stop``.
     """

@@ -21,8 +21,6 @@ def verify_checkpoints(
 
     Parameters
     ----------
-    checkpoints : Checkpoints
-    partition : int, optional
     only_new : bool
         Leave out those that were verified before.
 
@@ -129,10 +127,8 @@ def _compare(
 
     Parameters
     ----------
-    event_log : ReadableLog
     content : bytes
         The checkpoint's file.
-    manifest : Manifest
     start : int
         Where folding starts.
     load : callable
@@ -172,14 +168,6 @@ def nearest_fold(
 
     Without one it is empty and starts at offset 0; if those events were pruned, reading them raises
     `BeyondHorizon`.
-
-    Parameters
-    ----------
-    checkpoints : Checkpoints or None
-    event_log : ReadableLog
-    partition : int
-    timeline : SettingsTimeline
-    offset : int
     """
     found = None if checkpoints is None else checkpoints.newest_readable(partition, offset)
     if found is None:

@@ -20,7 +20,6 @@ class CatalogueState:
 
     Attributes
     ----------
-    items : dict of str to Item
     withdrawn : set of str
         Deleted items whose tombstone is still on the topic.
     next_offset : int

@@ -31,10 +31,8 @@ class CatchUp:
 
     Parameters
     ----------
-    candidate : Candidate
     serving : Deltas or None
         Deltas of the serving generation; with None there is nothing to catch up with.
-    catalogue : CatalogueState
 
     Attributes
     ----------

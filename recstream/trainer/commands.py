@@ -23,7 +23,6 @@ class Commands:
 
     Parameters
     ----------
-    event_log : EventLog
     changelog : str
         Topic of the histories' changelog.
 

@@ -47,12 +47,8 @@ class Candidate(NamedTuple):
 
     Attributes
     ----------
-    trained : Trained
-    gate_result : GateResult or None
-    held_out : HeldOutTouches
     is_accepted : bool
         Whether it is to serve: the gate accepts it, or it was forced, or it is the first.
-    deltas : Deltas
     artifact : StoredArtifact or None
         Its stored artifact, if it is accepted.
     seconds : float
@@ -73,7 +69,6 @@ class TrainingExecutor:
 
     Parameters
     ----------
-    settings : Settings
     publisher : Publisher
         Publishes the progress.
 

@@ -42,7 +42,6 @@ class Changes(NamedTuple):
 
     Attributes
     ----------
-    users : list of UserChanges
     products : dict of str to int
         Item id to the offset of the record that changed it.
     """
@@ -54,16 +53,8 @@ class Changes(NamedTuple):
 class Inputs:
     """State folded from the input topics.
 
-    Parameters
-    ----------
-    settings : Settings
-    event_log : EventLog
-
     Attributes
     ----------
-    changelog : ChangelogFollower
-    catalogue : CatalogueState
-    commands : Commands
     is_caught_up : bool
         Whether everything was read that the topics held when reading started.
     """

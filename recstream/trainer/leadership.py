@@ -19,8 +19,6 @@ class Leadership:
 
     Parameters
     ----------
-    lease : Lease
-    publisher : Publisher
     inputs : Inputs
         Heartbeats say how far it is behind.
     name : str

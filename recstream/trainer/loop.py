@@ -62,10 +62,6 @@ class Trainer:
 
     Parameters
     ----------
-    settings : Settings
-    event_log : EventLog
-    store : ModelStore
-    lease : Lease
     clock_ms : callable
         Returns the time for records, in milliseconds; nothing else depends on it.
     name : str

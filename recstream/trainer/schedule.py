@@ -24,7 +24,6 @@ class Schedule:
 
     Parameters
     ----------
-    settings : Settings
     clock : callable
         Returns monotonic seconds.
     """

@@ -110,8 +110,6 @@ def commit(
 
     Parameters
     ----------
-    append : Append
-    rows : RowStore
     changelog : str
         Topic of the table's changelog.
     states : dict of int to PartitionState

@@ -78,7 +78,6 @@ class Engine:
         For reading.
     append : Append
         For writing, together with the consumer group's offsets.
-    rows : RowStore
     settings : Settings
         Consumer group, event weights, half-life, list size, number of users to refresh.
     timeline : SettingsTimeline

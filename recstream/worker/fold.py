@@ -46,7 +46,6 @@ class Folded:
         Users with an event in the group, with their new histories.
     rows : list of (key, value)
         Changed rows of the histories.
-    letters : list of DeadLetter
     outcomes : Counter of (type, outcome)
         Number of events folded and ignored, by event type.
     evaluated : list of (History, Event)
@@ -138,10 +137,8 @@ def missing_records(
 
     Parameters
     ----------
-    event_log : EventLog
     state : PartitionState
         Its next offset advances while a group is folded.
-    until : int
     is_rebuild : bool
         The partition was folded before, so the first events must be there. Else a log that has
         lost its first events is folded from its earliest.
@@ -187,10 +184,6 @@ def open_state(
 
     Parameters
     ----------
-    event_log : EventLog
-    timeline : SettingsTimeline
-    partition : int
-    rows : RowStore
     n_recent : int
         Users that stay in memory.
     """

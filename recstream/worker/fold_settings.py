@@ -29,14 +29,12 @@ def activate(
 
     Parameters
     ----------
-    append : Append
     timeline : SettingsTimeline
         Gains the activation.
     settings : Settings
         Event weights, half-life and list size of this worker.
     state : PartitionState
         The settings hold from its next offset on.
-    now_ms : int
 
     Raises
     ------
@@ -80,7 +78,6 @@ def activate_everywhere(
     ----------
     append, timeline, settings, now_ms
         As in `activate`.
-    states : sequence of PartitionState
     """
     activated = []
     for state in states:

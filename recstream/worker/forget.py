@@ -66,11 +66,8 @@ class Forgetter:
 
     Parameters
     ----------
-    event_log : EventLog
     engine : Engine
         `begin` is called in its thread.
-    settings : Settings
-    clock_ms : callable
     checkpoints : Checkpoints, optional
         Needed on Kafka.
 

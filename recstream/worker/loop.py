@@ -58,13 +58,8 @@ class WorkerLoop:
 
     Parameters
     ----------
-    engine : Engine
-    rows : RowStore
-    feed : ModelFeed
     event_log : EventLog
         For status records and dead letters about models.
-    forgetter : Forgetter
-    clock_ms : callable
     name : str
         Name of this worker in its status records.
     """

@@ -297,10 +297,6 @@ def _fault(
 
     Parameters
     ----------
-    path : Path
-    event_log : EventLog
-    changelog : str
-    partition : int
     forgotten_until : int
         Newest offset at which a user of the partition was erased. An older copy still has the rows.
     """

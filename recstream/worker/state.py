@@ -80,8 +80,6 @@ class PartitionState:
 
     Parameters
     ----------
-    number : int
-    rows : RowStore
     n_recent : int
         Size of ``recent_users``.
     restore : callable

@@ -69,8 +69,6 @@ def run_world(
 
     Parameters
     ----------
-    kind : str
-    rounds, seed : int
     only : list of str
         The faults to choose from; empty: all that the log has.
     keep : Path, optional

@@ -131,13 +131,7 @@ def _frame(data: bytes, at: int) -> tuple[int, int, int] | None:
 
 
 class Posters:
-    """Kept-alive HTTP connections; each posts one event after the other.
-
-    Parameters
-    ----------
-    host : str
-    found : Received
-    """
+    """Kept-alive HTTP connections; each posts one event after the other."""
 
     def __init__(self, host: str, found: Received) -> None:
         self._host = host.encode()

@@ -32,7 +32,6 @@ def read_bytes(kinds: Collection[str] = (JSON,), max_bytes: int = MAX_BODY_BYTES
     ----------
     kinds : collection of str
         Accepted media types.
-    max_bytes : int
 
     Raises
     ------
@@ -138,7 +137,6 @@ def answer_batch(
     answer : struct
         Body of a 202; its fields are added to the problem.
     rejected : sequence of structs with ``pointer``, ``code`` and ``detail``
-    is_accepted : bool
     what : str
         Singular name of an entry, for messages.
     """

@@ -65,12 +65,10 @@ class HttpProblem(RecstreamError):
 
     Parameters
     ----------
-    status : int
     detail : str
         What was expected, what was received, what to do.
     code : str, optional
         Last part of the problem's type; default: the name of the status.
-    errors : tuple of Pointed, optional
     more : struct, optional
         Its fields are added to the problem.
     """

@@ -44,7 +44,6 @@ class Endpoint:
     handler : callable
         Gets the path's variables, then ``query`` and ``body`` where it has these parameters. Returns
         a struct, a list, or a `Response`.
-    access : Access
     tag : str
         Its section in the documents; by default the ``tag`` of the handler's class.
     query : struct type, optional

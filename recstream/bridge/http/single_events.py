@@ -65,10 +65,6 @@ Answered = Callable[[Sequence[tuple[Any, bytes | None]]], object]
 class SingleEvents(Background):
     """The requests with one event each, and the thread that appends the events.
 
-    Parameters
-    ----------
-    deps : Deps
-
     Attributes
     ----------
     answered : callable

@@ -71,8 +71,6 @@ class Hub:
 
     Parameters
     ----------
-    event_log : EventLog
-    snapshots : FirstMessages
     feed : LogFeed
         Serves the `log` channel.
     topics : collection of str

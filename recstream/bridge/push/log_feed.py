@@ -166,7 +166,6 @@ class LogFeed(Background):
 
     Parameters
     ----------
-    event_log : EventLog
     post : callable
         Runs a function on the loop thread.
     """
@@ -195,7 +194,6 @@ class LogFeed(Background):
         ----------
         bounds : tuple of int
             Earliest and next offset of the partition.
-        since : Since or None
         only_user : str or None
             Send only records with this key.
         """

@@ -35,10 +35,8 @@ class ConnectionLoop:
 
     Parameters
     ----------
-    auth : Authenticator
     epoch : str
         The log's epoch, for `Welcome`.
-    max_connections : int
     now : callable
         Seconds since 1970, for the expiry of tokens.
     """

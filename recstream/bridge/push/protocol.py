@@ -105,7 +105,6 @@ class Subscription(
 
     Attributes
     ----------
-    ch : Channel
     since : Since or None
         Resume after this. None: `recs` and `pipeline` begin with a snapshot, `log` begins at the end.
     topic : str

@@ -25,11 +25,8 @@ class EventStreamConnection(SocketConnection):
 
     Parameters
     ----------
-    loop : ConnectionLoop
     user : str or None
         Whose lists.
-    identity : Identity
-    subs : sequence of PreparedSubscription
     more_headers : bytes
         Whole header lines, added to the answer.
     """

@@ -47,7 +47,6 @@ class WebSocketConnection(SocketConnection):
 
     Parameters
     ----------
-    loop : ConnectionLoop
     answer : bytes
         The answer to the handshake; sent first.
     """

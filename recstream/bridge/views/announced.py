@@ -13,12 +13,7 @@ _GENERATION, _DELTA = b"g", b"d"
 
 
 class AnnouncedModels:
-    """Announcements in the views' database; any thread reads.
-
-    Parameters
-    ----------
-    database : Rdict
-    """
+    """Announcements in the views' database; any thread reads."""
 
     def __init__(self, database: Rdict) -> None:
         self._db = database

@@ -25,11 +25,6 @@ class Counted(msgspec.Struct, frozen=True, kw_only=True):
 class CountsFeed(Background):
     """Counts events that were appended since `WINDOW_MS` before the start.
 
-    Parameters
-    ----------
-    event_log : EventLog
-    now_ms : callable
-
     Attributes
     ----------
     counts : EventCounts

@@ -18,8 +18,6 @@ class Items(Background):
 
     Parameters
     ----------
-    event_log : EventLog
-    catalogue : Catalogue
     now : callable
         The bridge's clock.
 

@@ -118,7 +118,6 @@ class FoundRecords(NamedTuple):
         Oldest first.
     older, newer : dict of int to int
         Partition to offset: everything before, and from there on, is not in ``records``.
-    n_scanned : int
     has_more : bool
         Whether the search ended before the log did.
     """
@@ -135,7 +134,6 @@ class LogSearch:
 
     Parameters
     ----------
-    log : ReadableLog
     now_s : callable
         A monotonic clock, seconds.
     """
@@ -178,13 +176,10 @@ class LogSearch:
 
         Parameters
         ----------
-        topic : str
         start : mapping of int to int
             Partition to offset. Backwards, records before it; else from it on.
-        admits : callable
         limit : int
             Most records.
-        backwards : bool
         max_bytes : int
             Most bytes of their values; at least one record is returned.
         """

@@ -61,7 +61,6 @@ class PipelineHistory(Background):
 
     Parameters
     ----------
-    event_log : EventLog
     pipeline : callable
         Returns the state of the pipeline.
     now_ms : callable

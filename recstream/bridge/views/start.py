@@ -27,10 +27,8 @@ def start_views(
 
     Parameters
     ----------
-    event_log : EventLog
     changelog : str
         Topic of the histories' rows. Without a checkpoint it is read from its earliest record.
-    checkpoints : Checkpoints or None
     database : Rdict
         Database of the views.
     """

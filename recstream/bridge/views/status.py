@@ -77,7 +77,6 @@ class Status:
 
     Parameters
     ----------
-    event_log : EventLog
     now_ms : callable
         Milliseconds since 1970.
     connections : callable

@@ -22,8 +22,6 @@ class PastQueries:
 
     Parameters
     ----------
-    log : ReadableLog
-    store : ReadableStore
     folder : Path
         Folder of the snapshots; created by the first query.
     checkpoints : Checkpoints, optional

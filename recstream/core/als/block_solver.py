@@ -35,9 +35,6 @@ class BlockSolver:
     ----------
     side : {"users", "items"}
         Side of the rows that are solved.
-    objective : Objective
-    n_factors : int
-    solver : {"mixed", "exact"}
     tolerance : float
         As of `recstream.core.als.trainer.ALS`.
     mean : float
@@ -73,11 +70,7 @@ class BlockSolver:
 
         Parameters
         ----------
-        side : {"users", "items"}
         counts, fixed_counts : (n,) and (m,) int64
-        objective : Objective
-        n_factors : int
-        solver : {"mixed", "exact"}
         tolerance : float
         """
         fixed_mean = mean_count(fixed_counts)

@@ -22,7 +22,6 @@ class ItemFoldIn:
     user_counts : (n,) int64
         Entries per user in the training matrix.
     mean_user_count : float
-    objective : Objective
     """
 
     def __init__(
@@ -61,7 +60,6 @@ class ItemFoldIn:
         prior : (b, d) float32 or None
         mean_item_count : float
             In the training matrix.
-        threads : int
         """
         # Rotate only the users that occur: a delta touches few of them.
         touched, columns = np.unique(rows.indices, return_inverse=True)

@@ -26,7 +26,6 @@ class UserFoldIn:
         In principal axes.
     item_counts : (m,) int64
         Current entries per item.
-    objective : Objective
     spectrum, missing_total : (d,) float32, float
         Weight of the generation's items as missing entries; see `Axes` and `make_plan`.
     mean_user_count, mean_item_count : float

@@ -43,7 +43,6 @@ class Axes:
         Zeros beyond `n_factors`; the width is a multiple of LANES.
     spectrum : (width,) float32
         Λ, descending; one beyond `n_factors`.
-    n_factors : int
     """
 
     factors: Float32s
@@ -130,12 +129,10 @@ def principal_axes(
     ----------
     factors : (m, width) float32
         Padded.
-    n_factors : int
     missing : (m,) float32
         Separable weight m_i of missing entries.
     unobserved_weight : float
         α₀.
-    pool : Pool
     """
     m, width = factors.shape
     ranges = gramian_ranges(m)
@@ -205,12 +202,10 @@ def make_plan(
         Columns are rows of the fixed side.
     side : {"users", "items"}
         Side of the rows; it selects the exponents.
-    objective : Objective
     mean : float
         Mean count of that side in the training matrix.
     weight, missing_total : (n_columns,) float32 and float
         Of the fixed side: separable weights of observed entries, and ``α₀ Σ m``.
-    n_factors : int
     solver : {"exact", "mixed"}
         Solver of rows that are too long for the dual: the primal, or conjugate gradients.
     n_tasks : int
@@ -272,11 +267,8 @@ def solve(
 
     Parameters
     ----------
-    plan : Plan
-    fixed : Axes
     out : (n, width) float32
         Overwritten. Conjugate gradients start from its rows, in the axes of `fixed`.
-    pool : Pool
     steps, tolerance : int, float
         Limits of conjugate gradients; see `cg_steps`.
     targets : (nnz,) float32, optional

@@ -178,7 +178,6 @@ class FeatureIndex:
         Parameters
         ----------
         queries : (q, n_features) csr
-        n : int
         exclude : (q,) int, optional
             A row to exclude from each query's answer, such as its own; -1 for none.
 

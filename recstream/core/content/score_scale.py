@@ -99,12 +99,10 @@ def content_scale(
         With user factors.
     matrix : (n_users, n_items) csr
         Histories.
-    content, behaviour : Neighbours
     behaviour_weight : float
         In typical scores.
     unit : float
         The typical score, the mean over the items of histories.
-    seeds : SeedRule
     """
     counts = model.item_counts
     checked = as_csr_rows(matrix, "matrix", n_columns=len(counts))

@@ -114,11 +114,7 @@ def evaluate_candidate(
 
     Parameters
     ----------
-    candidate : Generation
-    serving : Generation or None
-    held : HeldOut
     half_life_ms : float
-    threads : int
     """
     if not held.items:
         return GateResult(

@@ -36,12 +36,9 @@ class TuningResult:
 
     Attributes
     ----------
-    choice : Choice
-    n_factors, iterations : int
     metric : str
         Name of the metric of `score`, on the held-out part.
     score : float
-    trials : tuple of Trial
     """
 
     choice: Choice
@@ -141,13 +138,11 @@ def tune(
     at : (nnz,) sortable, optional
         Times of the entries in CSR order; with them the newest fifth of each user is held out,
         otherwise a random fifth.
-    k : int
     n_factors, iterations : int
         Values of the last rung; lower rungs use a quarter and a half of the factors, and half the
         iterations.
     candidates : int
         Number of candidates on the lowest rung.
-    seed, threads : int
     max_users : int
         Largest number of test users.
     progress : callable, optional

@@ -25,7 +25,6 @@ class Choice:
 
     Attributes
     ----------
-    proportions : Proportions
     history_half_life : float
         In events of the same user; varied only where streams are replayed (`scripts/bench/prequential_replay`).
     """
@@ -61,11 +60,8 @@ class Rung:
 
     Attributes
     ----------
-    number : int
-    n_factors : int
     stages : tuple of int
         Iterations after which a model is evaluated; the best stage counts.
-    candidates : int
     stop : float
         Part of the stream that is replayed.
     with_starts : bool
@@ -93,11 +89,9 @@ def successive_halving(
 
     Parameters
     ----------
-    rungs : list of Rung
     score : callable
         Returns a candidate's score on a rung, and the iterations of its best stage.
     generator : numpy.random.Generator
-    progress : callable or None
     moves_half_life : bool
         Whether candidates differ in the half-life of histories.
     """

@@ -52,8 +52,6 @@ def tune_weights(
         From `TuningResult.als_arguments`.
     defaults : mapping of str to float
         The weights in force: ``behaviour_weight`` and ``popularity_weight``, in typical scores.
-    k, seed : int
-    threads : int, optional
     progress : callable
         Called before every trial.
     """

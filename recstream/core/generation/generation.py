@@ -39,7 +39,6 @@ class Generation:
         Next offset of each partition of interactions: the training data.
     hyperparameters : mapping
         Plain JSON values; `scoring` gives those that scores use.
-    seed : int
     items : sequence of str
         Ids in the order of their rows.
     bias : (m,) float32

@@ -28,7 +28,6 @@ class OpenedArrays(NamedTuple):
 
     Attributes
     ----------
-    fixed : dict of str to array
     growable : dict of str to array
         Those that deltas change and extend.
     """

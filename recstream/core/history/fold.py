@@ -70,7 +70,6 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     Attributes
     ----------
-    item : str
     weight : float
         Sum of the events' weights r, each decayed to ``at_ms``.
     at_ms : int
@@ -115,7 +114,6 @@ class History(msgspec.Struct, frozen=True, gc=False):
 
     Attributes
     ----------
-    user : str
     offset, index : int
         Position of the newest event applied: offset of its record, place inside the record.
     clock_ms : int
@@ -127,7 +125,6 @@ class History(msgspec.Struct, frozen=True, gc=False):
     window : bytes
         Digests of the newest ids, `ID_BYTES` each: up to `CHUNKS` full chunks
         and the one being filled.
-    pages : tuple of dict
     impressions : tuple of (item, count)
         Impressions of items since the user's last event on them, the newest last, at most
         `MAX_IMPRESSIONS`. Counted only while fold settings say so.
@@ -181,12 +178,10 @@ def apply(
 
     Parameters
     ----------
-    history : History
     event : Event
         Checked, with an id and a time.
     offset, index : int
         The event's position: its record's offset, its place in the record.
-    settings : FoldSettings
 
     Notes
     -----
@@ -304,10 +299,8 @@ def _rate(
         Event of type ``rate``.
     at_ms : int
         Its time. A rating that is older than the entry's changes no weight.
-    offset : int
     history : History
         Before the event; its ratings give the user's usual one.
-    settings : FoldSettings
     """
     weight = event_weight(event, settings.weights)
     if history.n_ratings >= MIN_RATINGS and event.value is not None:

@@ -27,9 +27,6 @@ class ActiveSettings(NamedTuple):
         Their own offset on the control topic; -1 for the defaults of a log without any.
     from_offset : int
         First offset of the partition they hold for.
-    fold_settings : FoldSettings
-    list_size : int
-    steering : Steering or None
     steering_offset : int
         Offset of the document on the control topic; -1 for none.
     list_format : int

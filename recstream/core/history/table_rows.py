@@ -194,7 +194,6 @@ def load(user: str, get: Callable[[bytes], bytes | None]) -> History | None:
 
     Parameters
     ----------
-    user : str
     get : callable
         Returns the value of a key, or None.
 

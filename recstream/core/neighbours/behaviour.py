@@ -281,10 +281,8 @@ def fit_behaviour(
         Its item row.
     at_ms : (n,) int
         Time of its newest event.
-    n_items : int
     version : int
         Below 3 both exponents are 0.5; in version 1 equal times are ordered by item row.
-    threads : int
     """
     users, items = np.asarray(owners, np.int64), np.asarray(columns, np.int32)
     times = np.asarray(at_ms)
@@ -347,7 +345,6 @@ def behaviour_lists(
         Number of entries of the same history and time before each; 0 in version 1.
     counts : (m,) int64
         Number of places of each item.
-    first, last, version : int
 
     Returns
     -------

@@ -103,7 +103,6 @@ def _reserved(
     dtype : dtype
     row_bytes : int
         Size of a row.
-    row_shape : tuple of int
     room : int
         Rows that must fit.
     n_bytes : int

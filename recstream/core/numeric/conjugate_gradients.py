@@ -58,7 +58,6 @@ def cg_steps(
         The systems; see `recstream.core.numeric.row_solver.solve_dual`.
     order : (k,) int64
         Rows to solve.
-    steps : int
     tolerance : float
         0 skips no row.
     out : flat float32

@@ -114,7 +114,6 @@ def fill_block(
 
     Parameters
     ----------
-    rows : SparseRows
     scale : float
         From `block_scale`.
     starts, plane_features : (n_features + 1,) int32, (n,) int32

@@ -101,7 +101,6 @@ class _Interpreter:
 
     Attributes
     ----------
-    is_on : bool
     attempt : int
         Kernels look into the cache once for each number.
     """

@@ -223,7 +223,6 @@ def _score(
         Candidates: query, place, upper bound of the cosine.
     best : (q, n) float64
         Lower bounds of the best cosines.
-    n_features : int
     """
     count, n = found.shape
     firsts = np.zeros(count + 1, np.int64)

@@ -22,7 +22,6 @@ def in_order(rows: Int64s, times: np.ndarray, version: int = POPULARITY_VERSION)
     ----------
     rows : (n,) int
     times : (n,) int or float
-    version : int
 
     >>> in_order(np.array([2, 1, 1, 1, 1, 2]), np.array([7, 7, 7, 7, 7, 7]))
     array([2, 1, 1, 2, 1, 1])

@@ -236,13 +236,10 @@ def fit_popularity(
     Parameters
     ----------
     items, at_ms : (n,) int
-    n_items : int
     credit : (K + 1,) float64, optional
         Initial mixture weights, such as those of the parent generation.
-    half_lives : tuple of float
     earlier : (n_items,) int, optional
         Number of events of each item so long before that only memories without a half-life know them.
-    version : int
     """
     rows, times = np.asarray(items), np.asarray(at_ms)
     if rows.shape != times.shape:
@@ -317,7 +314,6 @@ def count_in_place(
     ----------
     sums, totals, landmark, half_lives, clock
         As in `observe_in_place`.
-    item : int
     """
     for k in range(len(half_lives)):
         power = (clock - landmark[k]) / half_lives[k]
@@ -352,7 +348,6 @@ def credit_in_place(
     ----------
     sums, totals, credit, clock
         As in `observe_in_place`.
-    item : int
     part : float
         Part of the event, from 0 to 1, that is attributed to popularity; the rest belongs to repeats.
     """

@@ -50,8 +50,6 @@ class CompiledArm:
 
     Parameters
     ----------
-    generation : Generation
-    arm : Arm
     columns : AttributeColumns, optional
         Attributes that conditions test; the generation's by default.
     now_ms : int or None
@@ -61,10 +59,8 @@ class CompiledArm:
 
     Attributes
     ----------
-    arm : Arm
     now_ms : int or None
         The time, if something compiled depends on it.
-    excludes, onlys : list of Match
     boosts : list of (Match, float)
         Each with its addition to the score.
     mask : (m,) bool or None

@@ -36,7 +36,6 @@ def diversify(
         The pool, best first; changed.
     n_rows, n_chosen : int
         Size of the pool, and how many to choose.
-    shape : ListRules
     items : (m, d) float32
     """
     aspects, by_taste, strength = shape.aspects, shape.by_taste, shape.strength

@@ -39,7 +39,6 @@ class Contribution(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
     Attributes
     ----------
-    item : str
     event : str
         Type of the entry's newest event.
     offset : int
@@ -95,8 +94,6 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
         Contribution of popularity.
     because : tuple of Contribution
         All contributions, the largest absolute value first.
-    boosts : tuple of Boosted
-    sources : Sources
     verdict : str
         ``listed``; ``newcomer`` (listed in a slot for cold items); ``pinned`` by a rule; ``seen`` (in the
         history); ``withdrawn`` from the catalogue; ``excluded`` by a rule; ``rotated`` (cooling down
@@ -143,12 +140,7 @@ def explain(
 
     Parameters
     ----------
-    history : History
-    generation : Generation
-    item : str
-    list_size : int
     half_life_ms : float
-    steering : Steering, optional
     now_ms : int, optional
         As in `recstream.core.ranking.rank`.
 

@@ -31,7 +31,6 @@ def excluded_rows(seen: RowLists, found: RowLists) -> tuple[RowLists, RowLists]:
 
     Parameters
     ----------
-    seen : RowLists
     found : RowLists
         Rows that cool down in any order, possibly repeated, -1 for unknown items.
     """

@@ -67,14 +67,12 @@ def _gather(
         Item rows of the history.
     seed_weights : (h,) float32
         0 for entries that are not seeds.
-    table : NeighbourTable
     keys, totals : (room,)
         The hash table: item rows, -1 if empty, and their scores; changed.
     shift : int
         ``room`` is ``2^(32 - shift)``.
     used : (room + 1,) int32
         Slots in use, in order; changed.
-    n_used : int
     """
     rows, weights, gain = table.rows, table.weights, table.gain
     width = rows.shape[1]
@@ -137,7 +135,6 @@ def _multiply(
         The hash table; ``totals`` is changed.
     used : (room + 1,) int32
         Its slots in use, the first ``n_used``.
-    n_used : int
     multiplier : (m,) float32
         Empty if all are 1: then no item is cold.
     cold_threshold : float
@@ -179,13 +176,11 @@ def add_neighbour_scores(
 
     Parameters
     ----------
-    entries : HistoryEntries
     near, more : NeighbourTable
         Content neighbours, with a multiplier of each item, and behaviour neighbours. A table with gain 0
         is skipped.
     cold_threshold : float
         Items with a score of the first table and a multiplier of at least this are cold.
-    scoring : BaseScoring
     excluded : RowLists
         Items that the base lists leave out.
     pins : (k,) int32

@@ -93,20 +93,16 @@ def rank(
 
     Parameters
     ----------
-    histories : sequence of History
-    generation : Generation
     n : int
         List length.
     half_life_ms : float
         Half-life of entries, for arms without their own.
     mask : (m,) bool, optional
         False for further items to exclude.
-    steering : Steering, optional
     request : ListRequest, optional
         Its rules are added to those of the arms.
     now_ms : int, optional
         Time at which the lists are made; without it, items' times do not count.
-    threads : int
 
     Returns
     -------

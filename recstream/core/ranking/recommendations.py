@@ -57,7 +57,6 @@ def encode_list(
         The user's list, as rows of the generation.
     history : History
         The history that it was ranked from.
-    generation : Generation
     active : ActiveSettings
         The settings in force for the history's partition.
     partition : int
@@ -200,9 +199,6 @@ def describe(
 
     Parameters
     ----------
-    ranked : Ranked
-    history : History
-    generation : Generation
     before : sequence of str
         Items of the user's previous list, best first: their ranks are published as ``was``.
     first : int

@@ -67,11 +67,9 @@ def rerank(
 
     Parameters
     ----------
-    histories : sequence of History
     rows : CSRRows, (b, m)
         Their rows of the interaction matrix.
     factors : (b, d) float32
-    generation : Generation
     compiled : CompiledArm
         The users' arm.
     n : int
@@ -80,7 +78,6 @@ def rerank(
         False for items that no list may hold; None if all are allowed.
     known : bool
         Whether items of the history may be listed.
-    threads : int
     """
     arm, index = compiled.arm, compiled.index
     length = min(n, generation.n_items)

@@ -52,12 +52,10 @@ def rerank_batch(
 
     Parameters
     ----------
-    scoring : BaseScoring
     seen : RowLists
         Items that are never listed.
     cooling : RowLists
         Items that are listed only if there is room.
-    shape : ListRules
     multiplier : (m,) float32
         Content multiplier of each item; empty if all are 1.
     to_pins, to_cooling : (b, k) and (r,) float64
@@ -148,7 +146,6 @@ def reserve_cold_start_slots(
     ----------
     rows, scores : (k,)
         The list in order, its first ``n_rows``; changed. It has room for ``room``.
-    n_rows, room : int
     pinned : (l,) int32
         Pinned rows of the same list.
     cold_items : (f,) int64

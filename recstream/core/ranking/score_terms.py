@@ -51,9 +51,6 @@ def score_terms(
 
     Parameters
     ----------
-    seen : Row
-    generation : Generation
-    arm : Arm or None
     rows : (n,) int32
         The items.
     tables : tuple, optional
@@ -93,7 +90,6 @@ def neighbour_terms(
     ----------
     columns, weights : (h,) int32, float32
         The user's row.
-    rule : SeedRule
     near, more : NeighbourTable
         Content and behaviour neighbours; a table with gain 0 adds nothing.
     rows : (n,) int32

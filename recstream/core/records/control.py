@@ -116,7 +116,6 @@ class Forgotten(msgspec.Struct, frozen=True, kw_only=True, tag="forgotten"):
     ----------
     id : str
         Id of the request.
-    partition : int
     at_offset : int
         On the interactions topic; the user's later events are a new history.
     """
@@ -134,7 +133,6 @@ class Erased(msgspec.Struct, frozen=True, kw_only=True, tag="erased"):
     ----------
     id : str
         Id of the request.
-    partition : int
     earliest : dict of str to int
         Topic and partition, such as ``recstream.interactions/3``, to the offset before which all records
         were deleted.

@@ -53,7 +53,6 @@ class ListColumns(msgspec.Struct, frozen=True, array_like=True, gc=False):
         `LIST_FORMAT`.
     partition, as_of : int
         Position of the newest event of the user that the list includes.
-    source : Source
     items : tuple of str
         Best first.
     scores : bytes
@@ -73,7 +72,6 @@ class ListColumns(msgspec.Struct, frozen=True, array_like=True, gc=False):
         Type of each entry's newest event, uint8, a place in `EVENT_TYPES`.
     ages : tuple of int
         ``as_of`` minus the offset of each entry's newest event.
-    rules : tuple of str
     event_id, event_ts, appended_ts, folded_ts, published_ts
         The `Lineage`.
     now : int

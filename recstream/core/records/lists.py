@@ -75,7 +75,6 @@ class Requested(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes
     ----------
-    request : ListRequest
     steering : int
         Offset of the steering document on the control topic; -1 for none.
     items : tuple of str

@@ -42,7 +42,6 @@ class GenerationAnnounced(msgspec.Struct, frozen=True, kw_only=True, tag="genera
 
     Attributes
     ----------
-    generation : int
     parent : int or None
         The generation it was warm-started from.
     artifact : str
@@ -86,7 +85,6 @@ class DeltaAnnounced(msgspec.Struct, frozen=True, kw_only=True, tag="delta", omi
 
     Attributes
     ----------
-    items : tuple of str
     factors : bytes
         float32, C order, ``(len(items), n_factors)``; empty when the generation has no factors.
     bias : bytes

@@ -24,7 +24,6 @@ class PrequentialScore(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes
     ----------
-    events : int
     hits : dict of int to float
         Recall by k: the share of events whose item was among the first k.
     mrr : float
@@ -77,7 +76,6 @@ class TrainerStatus(msgspec.Struct, frozen=True, kw_only=True, tag="trainer", om
 
     Attributes
     ----------
-    trainer : str
     is_active : bool
         Whether it is the one that trains; the others stand by.
     lag : int
@@ -86,7 +84,6 @@ class TrainerStatus(msgspec.Struct, frozen=True, kw_only=True, tag="trainer", om
         What it waits for, such as a log that is away; empty while it works.
     is_compiling : bool
         Whether its kernels are being compiled, at a first start: trainings wait, lists are slower.
-    ts : int
     """
 
     trainer: str

@@ -243,7 +243,6 @@ def _score(
 
     Parameters
     ----------
-    n_waiting : int
     of, waiting : (≥ n_waiting,) int32
         User and item of each pair.
     items, bias, users, threshold, keys

@@ -48,12 +48,10 @@ class EventCounts:
 
     Attributes
     ----------
-    n_baskets : int
     n_bought : dict of str to int
         Baskets with the item.
     together : dict of str to dict of str to int
         Baskets with both items.
-    segments : SegmentCounts
     """
 
     def __init__(self) -> None:
@@ -133,7 +131,6 @@ class EventCounts:
         ----------
         items : IdTable
             In the order of the result; items without events have 0.
-        now_ms : int
         """
         places = self._places(items)
         known = np.flatnonzero(places >= 0)

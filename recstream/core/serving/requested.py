@@ -53,11 +53,7 @@ def rank_requested(
 
     Parameters
     ----------
-    history : History
-    generation : Generation
-    request : ListRequest
     half_life_ms : float
-    steering : Steering or None
     now_ms : int
         Time that times of items and rules are compared with.
 
@@ -147,10 +143,8 @@ def request_warnings(
 
     Parameters
     ----------
-    request : ListRequest
     compiled : CompiledArm or None
         The rules that held for the list, with the request's.
-    generation : Generation
     items : iterable of str
         Other ids that the request names, such as those that a visitor viewed.
     """

@@ -133,7 +133,6 @@ class SegmentCounts:
             w, in typical scores.
         n : int
             Most items.
-        now_ms : int
         """
         segments = [found for pair in properties if (found := self._segments.get(pair))]
         prior = SHRINKAGE * self._weight(now_ms)

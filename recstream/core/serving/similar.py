@@ -70,10 +70,6 @@ def similar_requested(
 
     Parameters
     ----------
-    generation : Generation
-    item : str
-    request : ListRequest
-    steering : Steering or None
     now_ms : int
         Time that times of items and rules are compared with.
 
@@ -100,9 +96,6 @@ def similar(
 
     Parameters
     ----------
-    generation : Generation
-    item : str
-    n : int
     compiled : CompiledArm, optional
         Its rules exclude items; its boosts count.
 

@@ -34,7 +34,6 @@ class TasteFact(msgspec.Struct, frozen=True, kw_only=True):
     ----------
     kind : str
         ``category``, ``brand``, or the name of an attribute.
-    value : str
     share : float
         Part of the items that the user's factors point to.
     overall : float

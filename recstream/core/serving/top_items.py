@@ -56,10 +56,6 @@ def top_items(
     ----------
     scores : (m,) float64
         Items without one have 0.
-    generation : Generation
-    request : ListRequest
-    steering : Steering or None
-    now_ms : int
     """
     compiled = compile_for_everybody(generation, request, steering, now_ms)
     found = boosted(scores, compiled, generation)

@@ -75,8 +75,6 @@ def shelves(
     ----------
     ranked : Ranked
         A long list of the user, such as `POOL` items.
-    history : History
-    generation : Generation
     n_shelves, n_items : int
         Largest number of shelves, and of items on a shelf.
     skip : int

@@ -30,9 +30,6 @@ class Steering(Strict, frozen=True, kw_only=True, dict=True, rename=JSON_NAMES):
 
     Attributes
     ----------
-    rules : tuple of Rule
-    blend : Blend
-    diversity : Diversity or None
     fatigue : ImpressionFatigue or None
         ``rotation`` in JSON.
     min_relevance : float
@@ -84,8 +81,6 @@ class Steering(Strict, frozen=True, kw_only=True, dict=True, rename=JSON_NAMES):
 
         Parameters
         ----------
-        user : str
-        placement : str
         properties, context : iterable of (name, value)
             Rules and arms whose audience they do not meet are removed.
         """

@@ -54,12 +54,10 @@ class ListRequest(Strict, frozen=True, kw_only=True):
         Ids that must not be listed.
     filter : Condition or None
         Only items that meet it.
-    boost : tuple of RequestBoost
     category : str
         Only items of this category and those below it; the same as ``filter: {"category": …}``.
     placement : str
         Placement of the steering document; its rules and options hold.
-    context : dict of str to scalar
     known : bool
         Whether items of the user's history may be listed.
     """

@@ -81,7 +81,6 @@ class Condition(Strict, frozen=True, rename={"not_": "not", "from_": "from"}):
     brand : text or tuple of text
     price : Range
         Items without a price are outside every span.
-    attributes : dict of str to AttributeTest
     items : tuple of str
         Ids.
     users : Range

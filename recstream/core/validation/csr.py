@@ -27,7 +27,6 @@ class CSRRows:
     ----------
     indptr, indices, weights : (n + 1,) int64, (nnz,) int32, (nnz,) float32
         Indices ascending within a row and in range; weights finite and at least 0.
-    n_columns : int
     """
 
     indptr: Int64s
@@ -102,7 +101,6 @@ def as_excluded(matrix: Any, name: str, n_users: int, n_items: int) -> tuple[Int
         Any format; values do not matter.
     name : str
         Argument's name, for the error.
-    n_users, n_items : int
     """
     _check_sparse(matrix, name)
     if matrix.shape[0] != n_users or matrix.shape[1] > n_items:

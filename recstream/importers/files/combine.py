@@ -15,7 +15,6 @@ def fill_down(source: Source, names: Sequence[str]) -> None:
 
     Parameters
     ----------
-    source : Source
     names : sequence of str
         The column that names the group, then those to fill; those that the rows lack don't matter.
 
@@ -52,7 +51,6 @@ def join(source: Source, other: Source, on: str, names: Sequence[str]) -> None:
 
     Parameters
     ----------
-    source, other : Source
     on : str
         The column that both have; each of its values is in one row of ``other``, which is held in memory.
     names : sequence of str

@@ -43,7 +43,6 @@ class Source:
 
     Parameters
     ----------
-    path : Path
     delimiter : str, optional
         Default: guessed from the name and the first line. May have several characters, like ``::``.
     header : bool
@@ -59,8 +58,6 @@ class Source:
     ----------
     columns : tuple of str
         Names in the header; of JSON the keys of the first row.
-    has_header, is_json : bool
-    delimiter : str
     may_be_longer : bool
         Whether rows may have more columns than the header.
 

@@ -59,7 +59,6 @@ def split_by_partition(
 
     Parameters
     ----------
-    records : sequence of NewRecord
     partition_counts : mapping
         Cached partition counts by topic.
     find_count : callable

@@ -64,8 +64,6 @@ class Membership:
 
     Parameters
     ----------
-    log : EmbeddedLog
-    group : str
     member_id : str
         Unique among all members ever.
     session_timeout_s : float

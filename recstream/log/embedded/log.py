@@ -153,7 +153,6 @@ class EmbeddedLog:
 
         Parameters
         ----------
-        records : sequence of NewRecord
         group : str, optional
             The consumer group whose ``offsets`` (next to be read) are committed.
         offsets : mapping, optional

@@ -72,7 +72,6 @@ def maintain(
 
     Parameters
     ----------
-    log : EmbeddedLog
     tombstone_delay_ms : int
         How long a tombstone is kept, so that every reader sees it.
     min_dirty_ratio : float
@@ -113,8 +112,6 @@ def redact(log: EmbeddedLog, topic: str, partition: int, change: Callable[[Recor
 
     Parameters
     ----------
-    log : EmbeddedLog
-    topic, partition : str, int
     change : callable
         Returns the redacted record, e.g. ``record._replace(value=None)``, or the record as it is.
 

@@ -37,7 +37,6 @@ def scan(
     ----------
     connection : sqlite3.Connection
         Inside a read transaction (`Storage.read`).
-    topic, partition : str, int
     head : Head
         The partition's row, read in the same transaction.
     offset : int

@@ -107,12 +107,10 @@ def unpack(topic: str, partition: int, base: int, crc: int, data: bytes) -> list
 
     Parameters
     ----------
-    topic, partition : str, int
     base : int
         Offset of the segment's first record at append.
     crc : int
         CRC-32 of ``data``.
-    data : bytes
 
     Raises
     ------

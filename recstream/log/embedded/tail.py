@@ -18,7 +18,6 @@ class EmbeddedTail:
 
     Parameters
     ----------
-    storage : Storage
     waiter : Waiter
         Closed with the tail.
     positions : mapping of TopicPartition to int

@@ -38,7 +38,6 @@ class Appender:
 
     Parameters
     ----------
-    event_log : EmbeddedLog
     group : str
         Consumer group whose offsets are committed.
     name : str

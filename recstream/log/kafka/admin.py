@@ -58,7 +58,6 @@ class KafkaAdmin:
         `recstream.log.kafka.client.common_options`.
     where : str
         Bootstrap servers, for messages.
-    errors : ClientErrors
     replication : int
         Replication factor of created topics.
     """

@@ -27,8 +27,6 @@ class KafkaLease:
 
     Parameters
     ----------
-    event_log : KafkaLog
-    group : str
     tp : TopicPartition
         The leased partition.
     """

@@ -126,7 +126,6 @@ def translated(error: KafkaError, doing: str, behind: KafkaError | None = None) 
 
     Parameters
     ----------
-    error : KafkaError
     doing : str
         The operation, for the message: ``"appending"``.
     behind : KafkaError, optional

@@ -32,7 +32,6 @@ class KafkaProducer:
         `recstream.log.kafka.client.common_options`.
     where : str
         Bootstrap servers, for messages.
-    errors : ClientErrors
     """
 
     def __init__(self, shared: dict[str, Any], where: str, errors: ClientErrors) -> None:

@@ -58,7 +58,6 @@ class PartitionTransactions:
 
     Parameters
     ----------
-    event_log : TransactionLog
     shared : dict
         `recstream.log.kafka.client.common_options`.
     group : str

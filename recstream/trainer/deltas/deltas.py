@@ -228,8 +228,6 @@ class Deltas:
         ----------
         rows : (n,) int32
             Ascending; new items continue the published rows without a gap.
-        offsets : mapping of int to int
-        now_ms : int
         facts : mapping of str to Item or None, optional
             Changed catalogue facts; None for withdrawn items.
         features : (n, n_features) csr, optional
@@ -290,7 +288,6 @@ class Deltas:
 
         Parameters
         ----------
-        catalogue : CatalogueState
         offsets : mapping of int to int
             For the record, as in `make_item_delta`.
         now_ms : int

@@ -24,7 +24,6 @@ class DeltaPacer:
 
     Parameters
     ----------
-    publisher : Publisher
     every_s : float
         Seconds between two item deltas.
     """

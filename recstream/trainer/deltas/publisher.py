@@ -56,8 +56,6 @@ class Publisher:
 
     Parameters
     ----------
-    event_log : EventLog
-    store : ModelStore
     lease : Lease
         The log refuses announcements when another trainer is active.
     clock_ms : callable
@@ -144,8 +142,6 @@ class Publisher:
 
         Parameters
         ----------
-        trained : Trained
-        artifact : StoredArtifact
         seconds : float
             Duration of the training.
         control_offset : int
@@ -239,12 +235,10 @@ class Publisher:
         ----------
         state : str
             ``training``, ``done``, ``rejected`` or ``failed``.
-        generation : int
         iteration, iterations : int
             Finished and planned ALS iterations.
         seconds : float
             Since the start of the training.
-        detail : str
         """
         progress = msgspec.convert(
             {

@@ -64,7 +64,6 @@ class LiveUsers:
 
         Parameters
         ----------
-        histories : HistoryColumns
         users : (n,) int32
             Distinct rows of the histories.
         columns : (m,) int32

@@ -32,8 +32,6 @@ def restore_histories(
 
     Parameters
     ----------
-    follower : ChangelogFollower
-    checkpoints : Checkpoints
     rows : iterable of TopicPartition
         Partitions of the changelog.
     at_most : int, optional

@@ -70,7 +70,6 @@ class UserColumns(NamedTuple):
     ----------
     users : sequence of str or JoinedIds
         Distinct ids.
-    partition : int
     clock_ms, n_ids, n_items : (n,) int
         Time of the newest event, number of events, number of entries of each user.
     items : (m,) int
@@ -113,7 +112,6 @@ class HistoryColumns:
 
     Parameters
     ----------
-    users, items : IdTable
     runs : (n_users,) `RUN`
         By row of ``users``.
     entries : (n, WORDS) uint32

@@ -33,8 +33,6 @@ class TrainingSnapshot:
     histories : HistoryColumns or FrozenHistories
     offsets : dict of str to int
         Partition to the next offset of interactions.
-    n_events : int
-    catalogue : mapping of str to Item
     withdrawn : collection of str
         Deleted items whose tombstone is still on the topic.
     catalogue_offset : int
@@ -178,7 +176,6 @@ def build_dataset(
 
     Parameters
     ----------
-    snapshot : TrainingSnapshot
     known : sequence of str
         Items that keep their rows; new ones follow by id.
     half_life_ms : float
@@ -313,11 +310,9 @@ def popularity_of(
 
     Parameters
     ----------
-    histories : HistoryColumns
     users : (n,) int32
     columns : (m,) int32
         Item row of each of the histories' items; -1 for items that do not count.
-    n_items, version : int
     """
     counts = np.zeros(n_items, np.int64)
     newest: NDArray[np.int64] = np.empty((2, 0), np.int64)

@@ -32,7 +32,6 @@ class ItemFeatures(NamedTuple):
 
     Attributes
     ----------
-    model : ContentModel
     features : (m, n_features) CSR
         By item row; empty where an item has no facts.
     """

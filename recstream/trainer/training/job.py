@@ -27,14 +27,12 @@ class TrainingJob:
 
     Attributes
     ----------
-    snapshot : TrainingSnapshot
     parent : Generation or None
         None for a generation that starts from nothing.
     number : int
         Number of the generation to train.
     chosen : mapping
         Hyper-parameters; see `hyperparameters`.
-    seed : int
     """
 
     snapshot: TrainingSnapshot
@@ -63,10 +61,8 @@ class TrainingResult(NamedTuple):
 
     Attributes
     ----------
-    trained : Trained
     gate_result : GateResult or None
         None for a first generation: there is nothing to compare with.
-    held_out : HeldOutTouches
     artifact : tuple of str and bytes, optional
         The generation's digest and artifact, if the backend made it.
     """

@@ -89,8 +89,6 @@ class Trained:
     users : (n_users,) int32
         Rows of the snapshot's users, in the order of the matrix.
     matrix : (n_users, n_items) CSR or CSC
-    popularity : Popularity
-    n_interactions : int
     loss : float or None
     held : HeldOut
         Entries held out for evaluation, with their users' histories.
@@ -171,7 +169,6 @@ def train(
 
     Parameters
     ----------
-    snapshot : TrainingSnapshot
     number : int
         The generation's number.
     parent : Generation or None
@@ -180,7 +177,6 @@ def train(
         From `hyperparameters`. With ``n_factors`` 0 lists are ranked without factors; with
         ``content`` False deltas add the item features; ``hold_out`` holds out the newest entries for
         the gate (`recstream.core.evaluation.evaluate_candidate`).
-    seed : int
     callback : callable, optional
         Called after every iteration.
     content_from : Generation, optional

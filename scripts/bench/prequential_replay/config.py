@@ -24,7 +24,6 @@ class ReplayConfig:
 
     Attributes
     ----------
-    n_factors, iterations : int
     proportions : Proportions
         The objective, relative to the size of the data at each training.
     history_half_life : float
@@ -45,7 +44,6 @@ class ReplayConfig:
         Events between two deltas.
     grow : float
         Train again when the number of events has grown by this part.
-    seed : int
     """
 
     n_factors: int = 64

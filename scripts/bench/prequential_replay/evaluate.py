@@ -90,7 +90,6 @@ class Prequential:
         ρ at the end.
     credit : (K + 1,) float64
         Weights of the popularity memories at the end.
-    trainings : int
     behaviour_weight : float
         w at the end.
     """
@@ -152,8 +151,6 @@ def evaluate(
 
     Parameters
     ----------
-    stream : Stream
-    config : ReplayConfig
     warm_up, stop : float
         Events before `warm_up` are learned from but not evaluated; events after `stop` are not used.
         Parts of the stream.

@@ -18,7 +18,6 @@ class StreamTuning(NamedTuple):
 
     Attributes
     ----------
-    config : ReplayConfig
     score : float
     beta : float
         Weight of popularity in units of `typical_score`.
@@ -53,7 +52,6 @@ def tune_stream(
         Parameters that are not searched.
     candidates : int
         Number of candidates on the lowest rung.
-    seed, threads : int
     progress : callable, optional
         Called with a `SearchProgress` after every trial.
     """

@@ -60,7 +60,6 @@ def replay_events(
         ``x · y`` of all known items; (e, 0) to count without ranking.
     near_rows, near_weights : (m, w)
         Behaviour neighbours.
-    rule : SeedRule
     options : (o, 2) float64
         Pairs of β and ρ.
     behaviour_weights : (w,) float64
@@ -186,8 +185,6 @@ def target_rank(
 
     Parameters
     ----------
-    item : int
-    n_items : int
     dots : (m,) float64
         ``x · y``.
     returning : (m,) float64

@@ -126,7 +126,6 @@ class ReceivedEvents:
 
     Parameters
     ----------
-    deps : Deps
     who : Identity
         The sender.
     is_batch : bool

@@ -76,7 +76,6 @@ def read_dataset(
 
     Parameters
     ----------
-    spark : SparkSession
     folder : Path
         Seen by driver and executors under the same name.
     settings : Settings

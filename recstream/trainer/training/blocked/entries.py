@@ -55,8 +55,6 @@ class Taken(msgspec.Struct, frozen=True, array_like=True):
     ----------
     user : int
         The user's row in the part.
-    items : tuple of str
-    clock_ms : int
     """
 
     user: int
@@ -76,11 +74,8 @@ class SortPart(msgspec.Struct, frozen=True, tag=True):
 
     Attributes
     ----------
-    folder : str
-    part : Part
     rows : str
         File with the row of each of the part's ``users`` and ``items``.
-    taken : list of Taken
     half_life_ms : float
     user_starts, item_starts : list of int
         First row of each block.
@@ -183,13 +178,10 @@ class MergeItems(msgspec.Struct, frozen=True, tag=True):
 
     Attributes
     ----------
-    folder : str
-    segments : list of Segment
     start, stop : int
         Its items.
     first : int
         Number of entries of the blocks before.
-    n_users : int
     """
 
     folder: str
@@ -235,8 +227,6 @@ class MergeUsers(msgspec.Struct, frozen=True, tag=True):
 
     Attributes
     ----------
-    folder : str
-    segments : list of Segment
     start, stop : int
         Its users.
     first : int
@@ -245,7 +235,6 @@ class MergeUsers(msgspec.Struct, frozen=True, tag=True):
         Entries and users that are sampled: each step-th and each stride-th.
     touched : str
         File with the row of each item among those with a positive entry; -1 for others.
-    n_touched : int
     """
 
     folder: str

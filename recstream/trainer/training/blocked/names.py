@@ -21,7 +21,6 @@ class Names:
 
     Attributes
     ----------
-    items : set of str
     user_rows : (n_users,) int32
         Row of each user by id; users are in the order of the parts.
     newest : dict of str to array

@@ -50,8 +50,6 @@ def run_tasks(spark: SparkSession, tasks: Sequence[Task], kind: type[_T], when: 
 
     Parameters
     ----------
-    spark : SparkSession
-    tasks : sequence of Task
     kind : type
         Type of the values.
     when : str
