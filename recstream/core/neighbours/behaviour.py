@@ -3,7 +3,7 @@
 Each item has at most `WIDTH` neighbours with a weight from 0 to 1. A history adds
 ``gain · Σ_j v_j B[j, i]`` to the score of item i, over its strongest entries j (`seed_weights`): at most
 `RECENT` · `WIDTH` additions, without a pass over all items (`gather`). Each summand belongs to one entry
-(`recstream.core.ranking.score_terms`). Content and behaviour neighbours use the same table.
+(`recstream.core.ranking.reasons`). Content and behaviour neighbours use the same table.
 
 `fit_behaviour` makes the table of items that occur close to each other in histories.
 """

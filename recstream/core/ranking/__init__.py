@@ -7,9 +7,9 @@ A list passes `rank`, `compiled_arm`, `fatigue` (excluded items), `rerank` with 
 from recstream.core.ranking.compiled_arm import CompiledArm, compile_arm, steering_warnings
 from recstream.core.ranking.explain import Explanation, explain
 from recstream.core.ranking.rank import DEFAULT_ARM, Ranked, rank
+from recstream.core.ranking.reasons import score_terms
 from recstream.core.ranking.recommendations import (
     describe,
     encode_list,
     item_ids,
 )
-from recstream.core.ranking.score_terms import score_terms

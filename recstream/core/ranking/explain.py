@@ -15,7 +15,7 @@ from recstream.core.generation import Generation
 from recstream.core.history import History, matrix_row
 from recstream.core.ranking.compiled_arm import CompiledArm
 from recstream.core.ranking.rank import Ranked, rank
-from recstream.core.ranking.score_terms import ScoreTerms, score_terms
+from recstream.core.ranking.reasons import ScoreTerms, score_terms
 from recstream.core.steering import Arm, Pin, Rule, Steering
 from recstream.errors import NotFound
 

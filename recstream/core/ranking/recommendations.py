@@ -16,8 +16,13 @@ from recstream.core.history import ActiveSettings, History
 from recstream.core.numeric.arrays import Float64s, Int32s, Int64s
 from recstream.core.numeric.jit import compiled, interpretable_below
 from recstream.core.ranking.rank import Ranked
-from recstream.core.ranking.reasons import MAX_REASONS, MIN_SHARE, select_reasons
-from recstream.core.ranking.score_terms import ScoreTerms, score_terms
+from recstream.core.ranking.reasons import (
+    MAX_REASONS,
+    MIN_SHARE,
+    ScoreTerms,
+    score_terms,
+    select_reasons,
+)
 from recstream.core.records import (
     LIST_FORMAT,
     AsOf,

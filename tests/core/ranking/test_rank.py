@@ -8,7 +8,7 @@ from recstream.core.history.fold import Entry, History
 from recstream.core.neighbours.behaviour import WIDTH, Neighbours
 from recstream.core.numeric.neighbour_tables import RECENT
 from recstream.core.ranking import describe, item_ids, rank
-from recstream.core.ranking.score_terms import score_terms
+from recstream.core.ranking.reasons import score_terms
 from tests.core.generation.generation_cases import (
     HALF_LIFE_MS,
     ITEMS,

@@ -88,7 +88,7 @@ KERNELS = {
     "recstream.core.ranking.rerank": ("add_neighbour_scores", "rerank_batch", "excluded_rows"),
     "recstream.core.ranking.neighbour_scores": ("write_seed_weights",),
     "recstream.core.ranking.recommendations": ("largest_indices",),
-    "recstream.core.ranking.score_terms": (
+    "recstream.core.ranking.reasons": (
         "neighbour_terms",
         "write_contributions",
         "write_seed_weights",

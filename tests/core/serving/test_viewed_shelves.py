@@ -9,7 +9,7 @@ from recstream.core.generation.generation import Generation
 from recstream.core.history.fold import Entry, History
 from recstream.core.neighbours import Neighbours
 from recstream.core.ranking.rank import rank
-from recstream.core.ranking.score_terms import score_terms
+from recstream.core.ranking.reasons import score_terms
 from recstream.core.records import Item
 from recstream.core.serving.viewed_shelves import POOL, shelves
 
