@@ -20,8 +20,6 @@ class Sample(NamedTuple):
 
     Attributes
     ----------
-    before : History
-        The user's, before the event.
     listed : Recommendations
         The user's newest published list before the event.
     history : History
@@ -70,8 +68,6 @@ def sample_events(
     ----------
     ranges : dict of int to (int, int)
         Partition to [from, to) on the interactions topic.
-    limit : int
-        Most events.
 
     Raises
     ------

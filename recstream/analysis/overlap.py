@@ -71,12 +71,8 @@ def compare_generations(
 
     Parameters
     ----------
-    n : int
-        Length of the lists.
     half_life_ms : float
         For generations that do not name theirs.
-    steering : Steering, optional
-        Steering of both.
 
     Raises
     ------

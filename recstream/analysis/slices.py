@@ -75,11 +75,7 @@ def export(
 
     Parameters
     ----------
-    snapshots : Snapshots
-        Snapshots of the log.
     ranges : mapping of int to (int, int)
-    path : Path
-        Replaced if it exists.
     user : str, optional
         Only this user's events and lists; other users' events are blanked out.
 

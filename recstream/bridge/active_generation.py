@@ -36,10 +36,6 @@ class ActiveGeneration(Background):
     ----------
     lock : SharedLock
         Read while something is made from the generation, written while a delta is applied.
-    half_life_ms : float
-        As passed in.
-    on_change : callable
-        Called after announcements were processed.
     then : sequence of callable
         Called once, after the first generation was activated.
     on_activated : callable

@@ -31,8 +31,6 @@ class Identity(msgspec.Struct, frozen=True):
         The user a token was made for.
     is_service : bool
         May act for every user: a shop's server, or anybody on an open loopback bridge.
-    expires_s : float or None
-        Seconds since 1970.
     """
 
     user: str | None = None
@@ -66,8 +64,6 @@ class Authenticator:
     ----------
     secret : str
         Empty: a random one for this process, and everybody may act for every user.
-    now : callable
-        Seconds since 1970.
     """
 
     def __init__(self, secret: str, *, now: Callable[[], float]) -> None:

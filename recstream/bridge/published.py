@@ -20,16 +20,8 @@ class ListInputs:
 
     Attributes
     ----------
-    views : Views
-        Published lists and histories.
-    steering : SteeringFeed
-        Lists follow the newest document.
     items : Items
         Items that left the catalogue or are not available, before a delta contains that.
-    counts : CountsFeed
-        Counts of recent events.
-    now : callable
-        The bridge's clock.
     """
 
     views: Views

@@ -39,8 +39,6 @@ class RoleHealth(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes
     ----------
-    is_ready : bool
-        Whether ``state`` is ``ready``.
     state : str
         ``ready``, ``degraded`` (it works, but lists are late or not made) or ``down``.
     waits_for : tuple of str
@@ -113,16 +111,8 @@ class Readiness(Background):
 
     Parameters
     ----------
-    status : Status
-        Heartbeats of workers and trainers.
-    group : str
-        Consumer group of the workers.
     folder : Path
         On the disk that the roles write to.
-    now_s : callable
-        A monotonic clock, seconds.
-    checkpoints : Checkpoints, optional
-        For the audit horizon.
 
     Attributes
     ----------

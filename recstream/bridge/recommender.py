@@ -74,8 +74,6 @@ class Recommender:
 
     Parameters
     ----------
-    list_size : int
-        Items in a published list.
     partitions : int
         Partition count of the interactions topic, for `AsOf`.
     """
@@ -188,12 +186,8 @@ class Recommender:
 
         Parameters
         ----------
-        candidates : tuple of str
-            Items to rank.
         user : str
             Ranked by this user's history; empty for a visitor.
-        items : tuple of str
-            Items that the visitor viewed.
         session : str
             The visitor's session, for rules that divide users.
         """

@@ -72,8 +72,6 @@ class Bridge:
         ``port=0`` takes a free one; see `url`.
     event_log : EventLog, optional
         Default: opened from the settings and closed with the bridge.
-    web : Path, optional
-        The page's folder.
     ended : threading.Event, optional
         Set when the bridge is to end.
 

@@ -34,8 +34,6 @@ class TrafficSwitch:
 
     Parameters
     ----------
-    seed : int
-        The demo shop's seed.
     now, new_id : callable
         Clock and source of event ids.
     """

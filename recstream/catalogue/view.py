@@ -69,8 +69,6 @@ class CatalogueView:
     ----------
     catalogue : Catalogue
         Cleared and filled again when it was built from another log, or from records no longer kept.
-    batch_size : int
-        Records applied at once.
     on_change : callable, optional
         Called with each applied batch of changes: item id to `Item` or ``None``.
 

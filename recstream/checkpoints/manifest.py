@@ -21,8 +21,6 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         Name of the Parquet file in the store.
     format, schema : int
         Versions of the file's columns and of the table's rows.
-    epoch : str
-        The log's epoch.
     topic, partition, partitions : str, int, int
         Whose events the rows are folded from.
     offset : int
@@ -37,8 +35,6 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         Size of the file in bytes.
     n_users, n_entries, n_events : int
         Users, (user, item) entries, and events folded into them.
-    made_ts : int
-        Milliseconds since 1970.
     is_verified : bool
         Folding the log from the checkpoint before it, or from the log's start, gave the same bytes.
     """

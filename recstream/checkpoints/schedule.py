@@ -32,10 +32,6 @@ class CheckpointSchedule:
     ----------
     table_of : callable
         Returns the folder of a partition's database.
-    clock_ms : callable
-        Milliseconds since 1970.
-    now_s : callable
-        Seconds of a monotonic clock.
     """
 
     def __init__(

@@ -37,13 +37,6 @@ def write_checkpoint(
 
     The worker continues: the rows are those of one moment, between two of its commits.
 
-    Parameters
-    ----------
-    table : Path
-        Database of the partition.
-    changelog : str
-        Topic of the table's changelog.
-
     Returns
     -------
     Manifest or None
@@ -121,15 +114,7 @@ def _rows(database: rocksdict.Rdict) -> Iterator[Row]:
 
 
 def write_table(content: bytes, manifest: Manifest, table: Path) -> None:
-    """Write a checkpoint's rows as a table; it appears whole or not at all.
-
-    Parameters
-    ----------
-    content : bytes
-        The checkpoint's file.
-    table : Path
-        New folder of the database.
-    """
+    """Write a checkpoint's rows as a table; it appears whole or not at all."""
     partial = table.with_name(table.name + PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
     partial.parent.mkdir(parents=True, exist_ok=True)

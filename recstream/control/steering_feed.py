@@ -25,8 +25,6 @@ class ActiveSteering(msgspec.Struct, frozen=True, kw_only=True):
     ----------
     offset : int
         On the control topic; -1 without one.
-    requested_ts : int
-        Milliseconds since 1970.
     steering : Steering
         Empty without one.
     adopted : int

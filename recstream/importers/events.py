@@ -81,8 +81,6 @@ def read_events(
 
     Parameters
     ----------
-    report : ImportReport
-        Filled in.
     at_ms : int
         Time of the first row when rows have none; each later row is a millisecond younger, so that
         their order is kept.
@@ -126,15 +124,7 @@ def read_events(
 def _check_result(
     table: EventTable, mapping: ColumnMapping, report: ImportReport, source: Source, n_rows: int
 ) -> None:
-    """Refuse a file without a readable line; note unusual findings of the others.
-
-    Parameters
-    ----------
-    report : ImportReport
-        Notes are added.
-    n_rows : int
-        Rows that were read.
-    """
+    """Refuse a file without a readable line; note unusual findings of the others."""
     if not len(table) and report.problems:
         first = report.problems[0]
         known = f"; its columns: {source.shown_columns}" if source.columns else ""
@@ -251,8 +241,6 @@ def write_events(
     ----------
     digest : str
         The import's name.
-    report : ImportReport
-        Filled in.
     on_written : callable, optional
         Called with the number of events written so far and in all.
     """
@@ -322,8 +310,6 @@ def import_events(
         Time of rows without one; default: the file's time of modification.
     once, strict : bool
         As in `read_events`.
-    notes : sequence of str
-        Put into the report.
     on_written : callable, optional
         Called with the number of events written so far and in all.
 

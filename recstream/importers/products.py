@@ -163,8 +163,6 @@ def import_products(
         CSV, TSV or JSON lines, plain or compressed.
     columns : mapping, optional
         Column of each field of `Item`.
-    delimiter, encoding : str, optional
-        See `Source`.
     on_progress : callable, optional
         Called with the bytes of the file read so far.
 

@@ -105,8 +105,6 @@ def prune(store: ModelStore, announced: Iterable[str], keep: int) -> list[str]:
     ----------
     announced : iterable of str
         Names of artifacts that the log announces, the newest first. Those that are not stored don't count.
-    keep : int
-        How many of them stay.
     """
     stored = {name: None for name in store.list() if name.startswith("generation-")}
     kept = set(islice((name for name in dict.fromkeys(announced) if name in stored), keep))

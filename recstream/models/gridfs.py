@@ -34,8 +34,6 @@ class GridFsStore:
     ----------
     url : str
         ``mongodb://[user:password@]host[:port][/database]``; without a database, ``recstream``.
-    bucket : str
-        The GridFS bucket.
 
     Raises
     ------

@@ -89,13 +89,7 @@ class OpenedArtifacts:
             return _owned(content, name, digest)
 
     def add(self, name: str, digest: str, generation: Generation, size_bytes: int) -> None:
-        """Open a generation that has just been stored, without deltas, so that others find it.
-
-        Parameters
-        ----------
-        size_bytes : int
-            Size of the artifact.
-        """
+        """Open a generation that has just been stored, without deltas, so that others find it."""
         if self._root is not None and size_bytes >= MIN_BYTES:
             try:
                 with self._locked(self._root):

@@ -40,8 +40,6 @@ class Kernels:
 
     Parameters
     ----------
-    stopping : threading.Event
-        Ends the waiting.
     ranks : bool
         Whether this process ranks: it then loads the kernels as soon as it can. Otherwise each is
         loaded by its first call.

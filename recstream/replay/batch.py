@@ -39,10 +39,6 @@ class BatchBasis(msgspec.Struct, frozen=True, kw_only=True):
     ----------
     what : str
         ``lists`` or ``similar``.
-    n : int
-        Items of a list.
-    epoch : str
-        The log's epoch.
     offsets : dict of int to int
         Next offset of interactions, by partition.
     now : int
@@ -84,10 +80,6 @@ def choose_basis(
     ----------
     what : str
         ``lists`` or ``similar``.
-    form : Format
-        Of the files.
-    n : int
-        Items of a list.
 
     Raises
     ------
@@ -142,8 +134,6 @@ def write_batch(
     ----------
     checkpoints : Checkpoints or None
         To start the histories from.
-    folder : Path
-        Created, or continued.
     basis : callable
         Called for a new folder.
     progress : callable

@@ -155,8 +155,6 @@ def _why_lost(
 
     Parameters
     ----------
-    n_users : int
-        Users at the generation's offsets.
     source : int or None
         Its parent, or the generation that it copies.
     known : mapping of int to Generation

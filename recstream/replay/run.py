@@ -85,8 +85,6 @@ class ReplayPlan(msgspec.Struct, frozen=True, kw_only=True):
     ranges : mapping of int to (int, int)
         Partition to [from, to) on the interactions topic: lists as of these events are compared.
         State is always folded from the first event.
-    user : str or None
-        Compare only this user's lists.
     verify : bool
         Compare lists, and histories if a changelog is named.
     retrain : bool
@@ -348,8 +346,6 @@ def play(
     ranges : mapping of int to (int, int)
         On the interactions topic; lists follow from the time of the first event on.
     speed : float
-    sleep : callable
-        Waits a number of seconds.
     """
     streams = []
     for partition, (start, stop) in ranges.items():

@@ -79,15 +79,11 @@ def verify_partition(
         Histories to start from; default: empty ones at the first offset.
     stop : int, optional
         Only lists as of interactions before this offset.
-    user : str, optional
-        Only this user's lists.
     every : int
         Compare every list, every second, every third …: a sample.
     lost : collection of int
         Generations that can't be derived because a user was forgotten: their lists count as
         underivable, not as different.
-    most_differences : int
-        Maximum number of differences returned.
     progress : callable
         Called with ``events`` or ``lists``, and their number since the last call.
 
@@ -142,8 +138,6 @@ def _published(
     ----------
     as_of_range : (int, int or None)
         Only lists as of events in [from, to).
-    user : str or None
-        Only this user's lists.
     unreadable : list of Difference
         Receives the records that can't be read.
     """

@@ -53,8 +53,6 @@ class Backup(msgspec.Struct, frozen=True, kw_only=True):
     ----------
     epoch : str
         Epoch of the log that was backed up.
-    made_ts : int
-        Milliseconds since 1970.
     offsets : dict of str to list of int
         Topic to the next offset of each partition; all are of one moment.
     files : dict of str to StoredFile

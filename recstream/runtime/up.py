@@ -95,8 +95,6 @@ def run(
 
     Parameters
     ----------
-    on_progress : callable
-        Called with each `Step`.
     on_ready : callable
         Called with the page's address once it can be opened.
 

@@ -128,8 +128,6 @@ def history(
     ----------
     end_ms : int
         End of the period, in milliseconds since 1970.
-    days : float
-        Length of the period.
     """
     rng = np.random.Generator(np.random.PCG64([seed, 3]))
     day = rng.integers(0, max(1, round(days)), size=2 * n_events)

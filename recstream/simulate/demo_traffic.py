@@ -36,11 +36,6 @@ class DemoTraffic(Background):
         Events a second.
     now, new_id : callable
         Clock and source of event ids.
-
-    Attributes
-    ----------
-    n_sent : int
-        Events appended so far.
     """
 
     def __init__(

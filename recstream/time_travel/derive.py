@@ -45,8 +45,6 @@ def derive(
 
     Parameters
     ----------
-    active : ActiveSettings
-        In force for the lists.
     now_ms : int
         Time that the published lists name.
     """

@@ -33,8 +33,6 @@ class PartitionFold:
         Events of users of other partitions are skipped, as in the worker.
     load : callable
         Returns a user's history as of the start, or None; default: None for all users.
-    next_offset : int
-        Where the fold starts.
 
     Attributes
     ----------

@@ -47,8 +47,6 @@ class Snapshots:
         Kept between runs; opened by one process at a time.
     progress : callable
         Called with the number of events folded since the last call, while it catches up.
-    checkpoints : Checkpoints, optional
-        Where folding starts.
 
     Raises
     ------
@@ -309,8 +307,6 @@ class Snapshots:
             Offset of interactions, stored with the position reached; None: store no position.
         next_list : int
             Where to start on the recommendations topic.
-        stop : int, optional
-            Where to stop.
         """
         batch = self._table.write(partition)
         n_lists = 0

@@ -127,10 +127,6 @@ def _compare(
 
     Parameters
     ----------
-    content : bytes
-        The checkpoint's file.
-    start : int
-        Where folding starts.
     load : callable
         Returns a row as of the start by key, or None.
     """

@@ -21,11 +21,6 @@ Command = TrainingRequested | RollbackRequested
 class Commands:
     """Pending trainings, rollbacks, and forgotten users whom a generation may still contain.
 
-    Parameters
-    ----------
-    changelog : str
-        Topic of the histories' changelog.
-
     Attributes
     ----------
     newest : TrainingRequested or RollbackRequested or None

@@ -51,8 +51,6 @@ class Candidate(NamedTuple):
         Whether it is to serve: the gate accepts it, or it was forced, or it is the first.
     artifact : StoredArtifact or None
         Its stored artifact, if it is accepted.
-    seconds : float
-        Duration of the training.
     """
 
     trained: Trained
@@ -66,11 +64,6 @@ class Candidate(NamedTuple):
 
 class TrainingExecutor:
     """Runs trainings in the background of the trainer's loop.
-
-    Parameters
-    ----------
-    publisher : Publisher
-        Publishes the progress.
 
     Attributes
     ----------

@@ -21,11 +21,6 @@ class Schedule:
     Doubling gives a young shop a model soon; later the intervals of the settings hold. A due training
     still waits for a pause of `EVENTS_QUIET_S`, at most `EVENTS_MAX_WAIT_S`, so that it includes the
     whole of an import.
-
-    Parameters
-    ----------
-    clock : callable
-        Returns monotonic seconds.
     """
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = monotonic) -> None:

@@ -53,8 +53,6 @@ class SelfTuning:
     ----------
     settings : Settings
         Without ``self_tuning``, or with ``hyperparameters`` that somebody chose, nothing is searched.
-    clock : callable
-        Returns monotonic seconds.
     """
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = monotonic) -> None:
@@ -100,10 +98,6 @@ class SelfTuning:
 
         Parameters
         ----------
-        n_events : int
-            Events in the histories.
-        quiet_s : float
-            Seconds since the last event.
         is_busy : bool
             Whether none may start: trainings are held.
         snapshot : callable

@@ -51,8 +51,6 @@ class Effects:
         Records of other topics.
     users : dict of str to UserState
         Users to keep in the cache.
-    headers : tuple
-        Record headers of deleted rows.
     """
 
     state: PartitionState
@@ -110,8 +108,6 @@ def commit(
 
     Parameters
     ----------
-    changelog : str
-        Topic of the table's changelog.
     states : dict of int to PartitionState
         State by partition. State that was not committed is removed: it is read again from the rows.
 

@@ -74,8 +74,6 @@ class Engine:
 
     Parameters
     ----------
-    event_log : EventLog
-        For reading.
     append : Append
         For writing, together with the consumer group's offsets.
     settings : Settings

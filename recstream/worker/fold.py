@@ -180,13 +180,7 @@ def missing_records(
 def open_state(
     event_log: EventLog, timeline: SettingsTimeline, partition: int, rows: RowStore, n_recent: int
 ) -> PartitionState:
-    """Read a partition's state from its rows; users whose rows can't be read come from the log.
-
-    Parameters
-    ----------
-    n_recent : int
-        Users that stay in memory.
-    """
+    """Read a partition's state from its rows; users whose rows can't be read come from the log."""
     restore = partial(_restore_user, event_log, timeline)
     state = PartitionState(partition, rows, n_recent=n_recent, restore=restore)
     state.next_list = event_log.high_watermark(RECOMMENDATIONS, partition)

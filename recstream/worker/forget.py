@@ -68,8 +68,6 @@ class Forgetter:
     ----------
     engine : Engine
         `begin` is called in its thread.
-    checkpoints : Checkpoints, optional
-        Needed on Kafka.
 
     Attributes
     ----------

@@ -70,8 +70,6 @@ class RocksDBRows:
     Parameters
     ----------
     table : faust.Table
-    folder : Path
-        Folder of the databases.
     deletes_others : bool
         Delete databases of partitions that this worker gave up; on Kafka it may stand by for them.
 

@@ -80,8 +80,6 @@ class PartitionState:
 
     Parameters
     ----------
-    n_recent : int
-        Size of ``recent_users``.
     restore : callable
         Returns the state of a user whose rows can't be read, made from the log.
 

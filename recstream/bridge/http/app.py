@@ -57,13 +57,7 @@ def endpoints(deps: Deps) -> list[Endpoint]:
 
 
 def create_app(deps: Deps) -> Flask:
-    """Return the app of a bridge.
-
-    Parameters
-    ----------
-    deps : Deps
-        What the routes need.
-    """
+    """Return the app of a bridge."""
     app = Flask("recstream.bridge", static_folder=None, template_folder=None)
     # Above the limits of the routes, whose messages are more specific.
     app.config["MAX_CONTENT_LENGTH"] = MAX_REQUEST_BYTES

@@ -55,13 +55,7 @@ class _Build:
 
 
 class Assets:
-    """Files of the page, packed. Thread-safe; a changed file is seen at the next page load.
-
-    Parameters
-    ----------
-    folder : Path
-        The page's folder.
-    """
+    """Files of the page, packed. Thread-safe; a changed file is seen at the next page load."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -35,12 +35,8 @@ class Deps:
 
     Attributes
     ----------
-    now : callable
-        The bridge's clock.
     new_id : callable
         Creates the id of an event that has none.
-    web : Path
-        Folder of the page's files.
     """
 
     settings: Settings

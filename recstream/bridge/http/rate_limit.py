@@ -30,8 +30,6 @@ class RateLimiter:
     ----------
     per_s : int
         Requests and entries of batches a client may send each second; 0: no limit.
-    now_s : callable
-        A monotonic clock, seconds.
     """
 
     def __init__(self, per_s: int, *, now_s: Callable[[], float]) -> None:

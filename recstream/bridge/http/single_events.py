@@ -63,13 +63,7 @@ Answered = Callable[[Sequence[tuple[Any, bytes | None]]], object]
 
 
 class SingleEvents(Background):
-    """The requests with one event each, and the thread that appends the events.
-
-    Attributes
-    ----------
-    answered : callable
-        Called after each append.
-    """
+    """The requests with one event each, and the thread that appends the events."""
 
     def __init__(self, deps: Deps) -> None:
         super().__init__("append-events")
@@ -120,8 +114,6 @@ class SingleEvents(Background):
         ----------
         data : bytes
             What a connection received between two requests.
-        address : str
-            Network address of the client.
         """
         begun_s = time.perf_counter()
         parsed = _parsed(data) if self._waiting.qsize() < MAX_WAITING else None

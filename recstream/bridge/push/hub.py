@@ -71,8 +71,6 @@ class Hub:
 
     Parameters
     ----------
-    feed : LogFeed
-        Serves the `log` channel.
     topics : collection of str
         The topics of that channel: a cluster may have topics of other systems.
     """
@@ -111,13 +109,6 @@ class Hub:
         self, wanted: Subscription, *, user: str | None, identity: Identity
     ) -> PreparedSubscription:
         """Read what a subscription starts with; may block, so it runs outside the loop thread.
-
-        Parameters
-        ----------
-        user : str or None
-            The connection's user.
-        identity : Identity
-            The connection's.
 
         Raises
         ------

@@ -35,8 +35,6 @@ class ConnectionLoop:
 
     Parameters
     ----------
-    epoch : str
-        The log's epoch, for `Welcome`.
     now : callable
         Seconds since 1970, for the expiry of tokens.
     """

@@ -16,11 +16,6 @@ MAX_LIMITED = 100_000
 class Items(Background):
     """Reads items, and changes them through the log.
 
-    Parameters
-    ----------
-    now : callable
-        The bridge's clock.
-
     Attributes
     ----------
     on_unlisted : callable

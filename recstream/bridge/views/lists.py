@@ -78,10 +78,6 @@ class Views:
         Locked while the views are open.
     event_log : EventLog
         A folder of another log is emptied first.
-    changelog : str
-        Topic of the histories' rows.
-    checkpoints : Checkpoints, optional
-        Where new views start.
     """
 
     def __init__(

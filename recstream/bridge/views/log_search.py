@@ -130,13 +130,7 @@ class FoundRecords(NamedTuple):
 
 
 class LogSearch:
-    """Searches topics of a log.
-
-    Parameters
-    ----------
-    now_s : callable
-        A monotonic clock, seconds.
-    """
+    """Searches topics of a log."""
 
     def __init__(self, log: ReadableLog, *, now_s: Callable[[], float] = time.monotonic) -> None:
         self._log = log
@@ -178,8 +172,6 @@ class LogSearch:
         ----------
         start : mapping of int to int
             Partition to offset. Backwards, records before it; else from it on.
-        limit : int
-            Most records.
         max_bytes : int
             Most bytes of their values; at least one record is returned.
         """

@@ -63,8 +63,6 @@ class PipelineHistory(Background):
     ----------
     pipeline : callable
         Returns the state of the pipeline.
-    now_ms : callable
-        Milliseconds since 1970.
     """
 
     def __init__(

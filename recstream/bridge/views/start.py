@@ -29,8 +29,6 @@ def start_views(
     ----------
     changelog : str
         Topic of the histories' rows. Without a checkpoint it is read from its earliest record.
-    database : Rdict
-        Database of the views.
     """
     left = WriteBatch(raw_mode=True)
     for key in keys_from(database, ROW):

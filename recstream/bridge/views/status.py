@@ -77,8 +77,6 @@ class Status:
 
     Parameters
     ----------
-    now_ms : callable
-        Milliseconds since 1970.
     connections : callable
         Number of clients connected to this bridge.
     """

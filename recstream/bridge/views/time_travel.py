@@ -24,8 +24,6 @@ class PastQueries:
     ----------
     folder : Path
         Folder of the snapshots; created by the first query.
-    checkpoints : Checkpoints, optional
-        Where the snapshots start.
     """
 
     def __init__(

@@ -26,16 +26,12 @@ def history_contributions(
 
     Parameters
     ----------
-    columns, weights : (h,) int32, float32
-        The entries.
     items : (n,) int32
     factors : (m, ≥ d) float32
         Factors of all items.
     item_weight : (m,) float32
     spectrum : (d,) float32
         Spectrum of the missing entries.
-    mean : float
-        Mean user count.
     terms : (6,) float64
         Constants of the objective, see `row_terms`.
     """

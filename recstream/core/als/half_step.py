@@ -208,8 +208,6 @@ def make_plan(
         Of the fixed side: separable weights of observed entries, and ``α₀ Σ m``.
     solver : {"exact", "mixed"}
         Solver of rows that are too long for the dual: the primal, or conjugate gradients.
-    n_tasks : int
-        Tasks of each kind.
     """
     n = len(rows)
     scale, ridge, missing = np.empty((3, n), np.float32)

@@ -143,8 +143,6 @@ def tune(
         iterations.
     candidates : int
         Number of candidates on the lowest rung.
-    max_users : int
-        Largest number of test users.
     progress : callable, optional
         Called with a `SearchProgress` after every trial.
     """

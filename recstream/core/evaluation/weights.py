@@ -52,8 +52,6 @@ def tune_weights(
         From `TuningResult.als_arguments`.
     defaults : mapping of str to float
         The weights in force: ``behaviour_weight`` and ``popularity_weight``, in typical scores.
-    progress : callable
-        Called before every trial.
     """
     rows = as_csr_rows(interactions, "interactions")
     generator = np.random.Generator(np.random.PCG64(seed))

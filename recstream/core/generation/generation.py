@@ -66,12 +66,8 @@ class Generation:
         The newest delta, by generation and number, that `follow_withdrawals` followed.
     items : IdTable
         Ids in the order of their rows.
-    rows : mapping of str to int
-        Item id to row.
     details : ItemDetails
         Catalogue entries by item id.
-    index : ItemIndex
-        Index of the exact search.
     compiled_arms : dict
         Cache of compiled arms (`recstream.core.ranking.compiled_arm`).
     """

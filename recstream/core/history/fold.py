@@ -97,8 +97,6 @@ class RatedEntry(Entry, frozen=True, array_like=True, gc=False):
     ----------
     rating_weight : float
         Part of ``weight`` that the rating adds, decayed to ``at_ms``.
-    rated_at_ms : int
-        Time of the rating.
     """
 
     rating_weight: Weight = 0.0
@@ -293,10 +291,6 @@ def _rate(
 
     Parameters
     ----------
-    old : Entry or None
-        The item's entry before.
-    event : Event
-        Event of type ``rate``.
     at_ms : int
         Its time. A rating that is older than the entry's changes no weight.
     history : History

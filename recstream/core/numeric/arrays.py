@@ -101,8 +101,6 @@ def _reserved(
     Parameters
     ----------
     dtype : dtype
-    row_bytes : int
-        Size of a row.
     room : int
         Rows that must fit.
     n_bytes : int

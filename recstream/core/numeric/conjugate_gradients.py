@@ -56,8 +56,6 @@ def cg_steps(
     ----------
     z, width, spectrum, indptr, indices, weights, fixed_weight, scale, ridge
         The systems; see `recstream.core.numeric.row_solver.solve_dual`.
-    order : (k,) int64
-        Rows to solve.
     tolerance : float
         0 skips no row.
     out : flat float32

@@ -71,8 +71,6 @@ class CompiledArm:
         Ascending positions from 0; only items that the generation knows.
     shape : ListRules
         Rules for a list as a whole, for `recstream.core.ranking.rerank_kernel`.
-    near, more : NeighbourTable
-        Content and behaviour neighbours.
     cold_share : float
         Share of a list's slots that is reserved for cold items.
     """

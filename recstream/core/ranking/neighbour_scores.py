@@ -183,10 +183,6 @@ def add_neighbour_scores(
         Items with a score of the first table and a multiplier of at least this are cold.
     excluded : RowLists
         Items that the base lists leave out.
-    pins : (k,) int32
-        Pinned items.
-    cooling : RowLists
-        Cooling items of each user.
     lists : (b, n) int64
         Keys of the best items by base score, ascending: the worst first; changed, in the order of `keep`.
     cold_items : (b, f) int64

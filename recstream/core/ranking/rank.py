@@ -39,8 +39,6 @@ class Ranked(NamedTuple):
         Whether the user has factors.
     is_near : bool
         Whether neighbours add to any score.
-    compiled : CompiledArm or None
-        The user's arm.
     pinned : frozenset of int
         Rows that a rule pinned.
     cold_items : frozenset of int
@@ -93,8 +91,6 @@ def rank(
 
     Parameters
     ----------
-    n : int
-        List length.
     half_life_ms : float
         Half-life of entries, for arms without their own.
     mask : (m,) bool, optional
@@ -157,10 +153,6 @@ def _rank(
 
     Parameters
     ----------
-    histories : sequence of History
-        Histories of the arm's users.
-    half_life_ms : float
-        Half-life of entries.
     arm : Arm
         The request's rules are part of it.
     generation, n, mask, request, now_ms, threads : as in `rank`

@@ -64,8 +64,6 @@ def encode_list(
         The history that it was ranked from.
     active : ActiveSettings
         The settings in force for the history's partition.
-    partition : int
-        Partition of the interactions topic.
     before : sequence of str
         Items of the user's previous list, best first.
     source : Source

@@ -70,10 +70,6 @@ def rerank(
     rows : CSRRows, (b, m)
         Their rows of the interaction matrix.
     factors : (b, d) float32
-    compiled : CompiledArm
-        The users' arm.
-    n : int
-        List length.
     allowed : (m,) bool or None
         False for items that no list may hold; None if all are allowed.
     known : bool

@@ -131,8 +131,6 @@ class SegmentCounts:
         properties : iterable of (name, value)
         popularity_weight : float
             w, in typical scores.
-        n : int
-            Most items.
         """
         segments = [found for pair in properties if (found := self._segments.get(pair))]
         prior = SHRINKAGE * self._weight(now_ms)

@@ -81,8 +81,6 @@ class InputFile:
 
     Attributes
     ----------
-    encoding : str
-        The one in use.
     is_converted : bool
         Whether it was no text, and is read as JSON lines.
     suffix : str

@@ -59,8 +59,6 @@ def split_by_partition(
 
     Parameters
     ----------
-    partition_counts : mapping
-        Cached partition counts by topic.
     find_count : callable
         Returns the count of a topic that is not cached.
     now_ms : int

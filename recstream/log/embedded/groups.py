@@ -64,8 +64,6 @@ class Membership:
 
     Parameters
     ----------
-    member_id : str
-        Unique among all members ever.
     session_timeout_s : float
         Silence after which the other members remove this one.
     """

@@ -62,8 +62,6 @@ class Waiter:
 
     Parameters
     ----------
-    path : Path
-        The log.
     version : callable
         Returns a number that changes with each append to the given topics. Called only when
         there is no inotify.

@@ -39,8 +39,6 @@ def scan(
         Inside a read transaction (`Storage.read`).
     head : Head
         The partition's row, read in the same transaction.
-    offset : int
-        First offset to return.
     max_bytes : int
         Stop after the segment that reaches this size.
     """

@@ -40,8 +40,6 @@ class Appender:
     ----------
     group : str
         Consumer group whose offsets are committed.
-    name : str
-        The thread's name.
 
     Attributes
     ----------

@@ -21,8 +21,6 @@ class LogConnection:
     ----------
     app : AppT
         Its id is the consumer group.
-    url : str
-        ``embedded:///path``.
     """
 
     def __init__(self, app: AppT, url: str) -> None:

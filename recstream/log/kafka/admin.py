@@ -58,8 +58,6 @@ class KafkaAdmin:
         `recstream.log.kafka.client.common_options`.
     where : str
         Bootstrap servers, for messages.
-    replication : int
-        Replication factor of created topics.
     """
 
     def __init__(

@@ -24,11 +24,6 @@ class KafkaLease:
 
     Records are appended in transactions of the partition's owner, so Kafka refuses those of a process
     that was declared dead.
-
-    Parameters
-    ----------
-    tp : TopicPartition
-        The leased partition.
     """
 
     def __init__(self, event_log: KafkaLog, group: str, tp: TopicPartition) -> None:

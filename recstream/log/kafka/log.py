@@ -63,8 +63,6 @@ class KafkaLog:
     ----------
     url : str
         ``kafka://host:port``, further brokers after ``;``.
-    settings : Settings, optional
-        Security and replication.
 
     Attributes
     ----------

@@ -60,8 +60,6 @@ class Publisher:
         The log refuses announcements when another trainer is active.
     clock_ms : callable
         Returns the time for records, in milliseconds.
-    keep : int
-        Number of artifacts kept.
     """
 
     def __init__(
@@ -237,8 +235,6 @@ class Publisher:
             ``training``, ``done``, ``rejected`` or ``failed``.
         iteration, iterations : int
             Finished and planned ALS iterations.
-        seconds : float
-            Since the start of the training.
         """
         progress = msgspec.convert(
             {

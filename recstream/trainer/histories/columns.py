@@ -117,11 +117,6 @@ class HistoryColumns:
     entries : (n, WORDS) uint32
     offsets : mapping of int to int
         Partition to the next offset of interactions.
-
-    Attributes
-    ----------
-    n_users : int
-        Users with a history.
     """
 
     def __init__(

@@ -87,8 +87,6 @@ class SubprocessBackend:
     ----------
     folder : Path
         Where the folders of jobs are made; they hold histories, and are deleted after use.
-    nice : int
-        The process's niceness.
     """
 
     def __init__(self, folder: Path, *, nice: int = BACKGROUND_NICE) -> None:

@@ -153,15 +153,7 @@ class ItemFeatures(NamedTuple):
 
 
 class LiveItemFeatures:
-    """Current features of the items, including deltas.
-
-    Parameters
-    ----------
-    features : ItemFeatures
-        Item features of the generation.
-    threads : int
-        For the search of neighbours.
-    """
+    """Current features of the items, including deltas."""
 
     def __init__(self, features: ItemFeatures, *, threads: int = 1) -> None:
         # Threads are kept: starting them takes as long as a small search.

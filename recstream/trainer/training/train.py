@@ -169,16 +169,12 @@ def train(
 
     Parameters
     ----------
-    number : int
-        The generation's number.
     parent : Generation or None
         Without deltas. Its items keep their rows; factors of the same length are the start values.
     chosen : mapping
         From `hyperparameters`. With ``n_factors`` 0 lists are ranked without factors; with
         ``content`` False deltas add the item features; ``hold_out`` holds out the newest entries for
         the gate (`recstream.core.evaluation.evaluate_candidate`).
-    callback : callable, optional
-        Called after every iteration.
     content_from : Generation, optional
         Take catalogue facts and features from this generation instead of the snapshot.
     build : callable
