@@ -92,7 +92,8 @@ class MongoCatalogue:
             raise InvalidSetting(message) from error
         self._items: Collection[Document] = database["items"]
         self._views: Collection[Document] = database["views"]
-        self._where = ", ".join(f"{host}:{port}" for host, port in _hosts(url))
+        nodes = pymongo.uri_parser.parse_uri(url, warn=False)["nodelist"]
+        self._where = ", ".join(f"{host}:{port}" for host, port in nodes)
         try:
             with self._translated_errors():
                 self._create_indexes()
@@ -222,7 +223,7 @@ class MongoCatalogue:
             for each in failed:
                 if each["code"] != _DUPLICATE:
                     log.warning("catalogue item skipped reason=%s", str(each["errmsg"])[:300])
-            return [_failed_id(each) for each in failed if each["code"] == _DUPLICATE]
+            return [str(each["op"]["_id"]) for each in failed if each["code"] == _DUPLICATE]
         return []
 
     def _store_position(self, position: ViewPosition) -> None:
@@ -316,17 +317,6 @@ def _query(query: TierQuery) -> Document:
         in_title = [{"title_words": {"$regex": f"^{word}"}} for word in words]
         conditions.append({"$nor": [{"$and": in_title}]})
     return {"$and": conditions}
-
-
-def _failed_id(error: Mapping[str, Any]) -> str:
-    """Return the id of the document that a bulk insert could not add."""
-    name: str = error["op"]["_id"]
-    return name
-
-
-def _hosts(url: str) -> list[tuple[str, int]]:
-    hosts: list[tuple[str, int]] = pymongo.uri_parser.parse_uri(url, warn=False)["nodelist"]
-    return hosts
 
 
 def _first_line(error: Exception) -> str:

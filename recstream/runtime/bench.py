@@ -194,7 +194,7 @@ def _numeric(matrix: sparse.csr_array) -> Iterator[Measurement]:
         BATCH,
         lambda: top_n(users, index, N_LISTED, exclude=some),
         "scoring and sorting in numpy",
-        lambda: _sort_all(users, items),
+        lambda: np.argsort(-(users @ items.T), axis=1, kind="stable")[:, :N_LISTED],
     )
 
 
@@ -206,7 +206,3 @@ def _solve_rows(
     for start, end in zip(rows.indptr[:-1], rows.indptr[1:], strict=True):
         near = factors[rows.indices[start:end] % len(factors)].astype(np.float64)
         np.linalg.solve(ridge + near.T @ near, near.sum(axis=0))
-
-
-def _sort_all(users: NDArray[np.float32], items: NDArray[np.float32]) -> None:
-    np.argsort(-(users @ items.T), axis=1, kind="stable")[:, :N_LISTED]

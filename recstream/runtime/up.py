@@ -266,7 +266,9 @@ class _ProgressFeed:
     def _open(self, first: int) -> Tail:
         """Return a reader of the models from offset ``first`` on, and of new records of other topics."""
         event_log = self._log
-        self.is_live = self.is_live or _has_trained(event_log)
+        self.is_live = self.is_live or any(
+            announced.generation > 0 for _, announced in announcements(event_log)
+        )
         starts: dict[TopicPartition, int] = {
             TopicPartition(MODELS, 0): first,
             TopicPartition(PIPELINE, 0): event_log.high_watermark(PIPELINE, 0),
@@ -330,10 +332,6 @@ class _ProgressFeed:
                 f"{announced.n_items:,} items in {announced.train_seconds:.2f} s",
                 generation=announced.generation,
             )
-
-
-def _has_trained(event_log: EventLog) -> bool:
-    return any(announced.generation > 0 for _, announced in announcements(event_log))
 
 
 def _answers(url: str) -> bool:

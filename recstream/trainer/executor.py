@@ -169,7 +169,8 @@ class TrainingExecutor:
     def _chosen_backend(self, job: TrainingJob) -> TrainingBackend:
         if self._spark is not None and job.chosen["n_factors"]:
             return self._spark
-        if _needs_process(job.snapshot):
+        n_products, n_events = len(job.snapshot.catalogue), job.snapshot.n_events
+        if n_products > MAX_PRODUCTS_IN_THREAD or n_events > MAX_EVENTS_IN_THREAD:
             return SubprocessBackend(self._settings.path("training"))
         return InProcessBackend()
 
@@ -230,10 +231,3 @@ class TrainingExecutor:
             )
 
         return publish
-
-
-def _needs_process(snapshot: TrainingSnapshot) -> bool:
-    """Return whether a training is large enough for a process of its own."""
-    return (
-        len(snapshot.catalogue) > MAX_PRODUCTS_IN_THREAD or snapshot.n_events > MAX_EVENTS_IN_THREAD
-    )

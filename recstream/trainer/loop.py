@@ -243,7 +243,8 @@ class Trainer:
             self._schedule.note_training(0, len(snapshot.catalogue))
             self._executor.start_first(snapshot, self._newest_number + 1)
         elif restored.stored is None:
-            self._finish_roll_back(restored)
+            self._publish(restored.trained, restored.deltas, 0.0, copies=restored.copies)
+            self._inputs.commands.newest, self._inputs.commands.is_held = None, True
         else:
             self._finish_take_over(restored, restored.stored)
         return True
@@ -386,8 +387,3 @@ class Trainer:
         copied = copy_generation(old, self._newest_number + 1)
         found = Found(copied, None, command.generation)
         self._restoring = start_restoring(lambda: found, self._inputs)
-
-    def _finish_roll_back(self, restored: Restored) -> None:
-        """Announce the copy of an older generation."""
-        self._publish(restored.trained, restored.deltas, 0.0, copies=restored.copies)
-        self._inputs.commands.newest, self._inputs.commands.is_held = None, True

@@ -43,8 +43,8 @@ def install(app: Flask, *, allowed_origins: tuple[str, ...], is_open: bool) -> N
     @app.before_request
     def check() -> Response | None:
         host = request.headers.get("Host")
-        if host is not None:  # HTTP/1.0 has none, as some health checks
-            _check_host(host)
+        if host is not None and not is_host(host):  # HTTP/1.0 has none, as some health checks
+            raise HttpProblem(400, f"expected a Host header with a name and a port, got {host!r}")
         if is_open and not is_own_name(request.host) and request.host not in hosts:
             message = f"a bridge without a secret answers as localhost only, not as {request.host}"
             raise HttpProblem(421, message)
@@ -77,11 +77,6 @@ def cors_headers() -> dict[str, str]:
             "Retry-After, ETag, Recstream-Identical, X-Request-Id"
         )
     return headers
-
-
-def _check_host(host: str) -> None:
-    if not is_host(host):
-        raise HttpProblem(400, f"expected a Host header with a name and a port, got {host!r}")
 
 
 def is_host(text: str) -> bool:

@@ -25,7 +25,6 @@ from recstream.bridge.push.protocol import (
     Refresh,
     Sub,
     Subscription,
-    Unsub,
     Welcome,
     decode_client,
     encode,
@@ -82,10 +81,8 @@ class WebSocketConnection(SocketConnection):
             self.transport.write(self._answer)
         self._answer = b""
         self._allowed_at_s = asyncio.get_running_loop().time()
-        self.later(HELLO_S, self._hello_missing)
-
-    def _hello_missing(self) -> None:
-        self.close(CloseCode.NO_HELLO, f"expected hello within {HELLO_S:g} s")
+        missing = f"expected hello within {HELLO_S:g} s"
+        self.later(HELLO_S, lambda: self.close(CloseCode.NO_HELLO, missing))
 
     @property
     def close_code(self) -> int:
@@ -186,7 +183,7 @@ class WebSocketConnection(SocketConnection):
             elif isinstance(message, Refresh):
                 self._refresh(message)
             else:
-                self._unsubscribe(message)
+                self.hub.unsubscribe(self, message.ch)
         except TokenRefused as error:
             self.refuse(ErrorMessage(code="forbidden", detail=str(error)))
             code = CloseCode.TOKEN_EXPIRED if error.expired else CloseCode.FORBIDDEN
@@ -282,6 +279,3 @@ class WebSocketConnection(SocketConnection):
             start()
         while self._backlog and not self._is_preparing:
             self._handle(self._backlog.pop(0))
-
-    def _unsubscribe(self, message: Unsub) -> None:
-        self.hub.unsubscribe(self, message.ch)

@@ -76,7 +76,8 @@ def movielens(settings: Settings, path: Path, strict: bool, as_json: bool) -> No
         products = [] if files.titles is None else list(read_titles(files.titles))
         report = import_events(run.log, source, mapping, strict=strict, on_written=run.on_written)
         if products:
-            report.products = import_items(run.log, products, _digest_of(products))
+            digest = blake2b(msgspec.json.encode(products), digest_size=12).hexdigest()
+            report.products = import_items(run.log, products, digest)
         run.finish(report)
 
 
@@ -238,7 +239,7 @@ def events(settings: Settings, file: str, query: str | None, as_json: bool, **ho
             mapping,
             strict=how["strict"],
             once=how["once"],
-            at_ms=None if how["at"] is None else _milliseconds(how["at"]),
+            at_ms=how["at"] and timestamp_ms(how["at"].replace(tzinfo=UTC)),
             notes=[*found, *notes],
             on_written=run.on_written,
         )
@@ -355,11 +356,3 @@ def _pair(text: str, option: str) -> tuple[str, Any]:
     if not found:
         raise InvalidInput(f"expected {option}, got {text!r}")
     return left, right
-
-
-def _milliseconds(moment: Any) -> int:
-    return timestamp_ms(moment.replace(tzinfo=UTC))
-
-
-def _digest_of(products: list[Any]) -> str:
-    return blake2b(msgspec.json.encode(products), digest_size=12).hexdigest()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import closing
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -92,7 +92,12 @@ def tail(
         positions = _positions(event_log, topic, back, start, partition)
         ends = {tp: event_log.high_watermark(*tp) for tp in positions}
         key_bytes = None if key is None else key.encode()
-        found = (r for r in _between(event_log, positions, ends) if key_bytes in {None, r.key})
+        found = (
+            record
+            for tp, at in positions.items()
+            for record in read_records(event_log, *tp, at, ends[tp])
+            if key_bytes in {None, record.key}
+        )
         shown: Iterable[Record] = found
         if start is not None:
             shown = islice(found, lines)
@@ -165,16 +170,6 @@ def _positions(
             earliest = max(earliest, newest - back)
         positions[TopicPartition(name, number)] = earliest
     return positions
-
-
-def _between(
-    event_log: EventLog,
-    positions: dict[TopicPartition, int],
-    ends: dict[TopicPartition, int],
-) -> Iterator[Record]:
-    """Yield the records from the positions up to the ends, one partition after the other."""
-    for tp, start in positions.items():
-        yield from read_records(event_log, *tp, start, ends[tp])
 
 
 def record_line(record: Record, *, as_json: bool) -> str:

@@ -201,14 +201,10 @@ _SIGNS = _Signs()
 def _tokens(part: str) -> Iterable[str]:
     """Yield a word, or the bigrams of a run in a script without spaces."""
     for run in _RUNS.findall(part):
-        if len(run) > 1 and _is_spaceless(run[0]):
+        if len(run) > 1 and re.match(f"[{_SPACELESS}]", run):
             yield from (run[at : at + 2] for at in range(len(run) - 1))
         else:
             yield run
-
-
-def _is_spaceless(sign: str) -> bool:
-    return bool(re.match(f"[{_SPACELESS}]", sign))
 
 
 def _plain(text: str) -> str:

@@ -233,7 +233,10 @@ class Generation:
         self._listable.grow(n_items, fill=True)
         self.content.grow(n_items)
         self.behaviour.grow(n_items)
-        self._update_catalogue(delta.catalogue)
+        self._set_listable(delta.catalogue)
+        self.details.update_all(delta.catalogue)
+        if self._columns is not None:
+            self._columns.update(self.rows, delta.catalogue)
         if len(values.near):
             self.content.put_all(rows, values.near, values.nearness)
         self.catalogue_offset = max(self.catalogue_offset, delta.catalogue_offset)
@@ -256,13 +259,6 @@ class Generation:
         is_new = np.flatnonzero(rows < 0)
         rows[is_new] = len(self.items) + np.arange(len(is_new))
         return rows, [delta.items[at] for at in is_new.tolist()]
-
-    def _update_catalogue(self, catalogue: Mapping[str, Item | None]) -> None:
-        """Update the catalogue entries of some items; None withdraws an item."""
-        self._set_listable(catalogue)
-        self.details.update_all(catalogue)
-        if self._columns is not None:
-            self._columns.update(self.rows, catalogue)
 
     def follow_withdrawals(self, delta: DeltaAnnounced) -> None:
         """Withdraw items, or list them again, by a newer generation's delta that can't be applied here."""

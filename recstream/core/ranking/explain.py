@@ -16,7 +16,7 @@ from recstream.core.history import History, matrix_row
 from recstream.core.ranking.compiled_arm import CompiledArm
 from recstream.core.ranking.rank import Ranked, rank
 from recstream.core.ranking.reasons import ScoreTerms, score_terms
-from recstream.core.steering import Arm, Pin, Rule, Steering
+from recstream.core.steering import Arm, Pin, Steering
 from recstream.errors import NotFound
 
 Verdict = Literal[
@@ -225,16 +225,12 @@ def _by_score(
             name=arm.name,
             share=1.0,
             blend=arm.blend,
-            rules=_without_pins(arm),
+            rules=tuple(rule for rule in arm.rules if not isinstance(rule, Pin)),
             dislikes=arm.dislikes,
         )
         plain = Steering(cold_start_share=0.0, arms=(bare,))
     n_items = generation.n_items
     return rank([history], generation, n_items, half_life_ms, steering=plain, now_ms=now_ms)[0]
-
-
-def _without_pins(arm: Arm) -> tuple[Rule, ...]:
-    return tuple(rule for rule in arm.rules if not isinstance(rule, Pin))
 
 
 def _verdict(

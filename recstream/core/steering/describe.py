@@ -22,7 +22,6 @@ from recstream.core.steering.rules import (
     Now,
     Pin,
     Rule,
-    Texts,
     as_texts,
 )
 
@@ -113,7 +112,7 @@ def _condition(condition: Condition) -> str:
 def _conditions(condition: Condition) -> Iterator[str]:
     for name, texts in (("category", condition.category), ("brand", condition.brand)):
         if texts is not None:
-            yield f"{name} {_either(texts)}"
+            yield f"{name} {' or '.join(as_texts(texts))}"
     spans = {name: getattr(condition, name) for name in ("price", "users", "from_", "until")}
     for name, span in spans.items():
         if span is not None:
@@ -154,10 +153,6 @@ def _bound(bound: Bound | None) -> str:
         days = abs(bound.now) / 86_400
         return f"{days:g} days {'ago' if bound.now < 0 else 'ahead'}" if bound.now else "now"
     return f"{bound:g}" if isinstance(bound, float) else str(bound)
-
-
-def _either(texts: Texts) -> str:
-    return " or ".join(as_texts(texts))
 
 
 def _some(items: tuple[str, ...]) -> str:

@@ -105,7 +105,10 @@ class Appender:
             sum(len(records) for records, _ in works),
             lambda: self.event_log.append_each(works, group=self.group, member=self.member),
         )
-        return [_fenced_or_positions(each) for each in done]
+        for each in done:
+            if isinstance(each, Exception) and not isinstance(each, LogFenced):
+                raise each
+        return done
 
     def stop(self) -> None:
         """Append what was submitted, then end the thread."""
@@ -207,10 +210,3 @@ class Appender:
                     log.warning("log unavailable, retrying records=%d: %s", n_records, error)
                 self._stopping.wait(_RETRY_S[min(attempt, len(_RETRY_S) - 1)])
                 attempt += 1
-
-
-def _fenced_or_positions(done: list[Position] | Exception) -> list[Position] | LogFenced:
-    """Return the outcome of one work; raise an error that is not about the group."""
-    if isinstance(done, Exception) and not isinstance(done, LogFenced):
-        raise done
-    return done

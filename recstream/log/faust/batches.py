@@ -173,12 +173,7 @@ class BatchDelivery(Consumer):
 
     async def _drain_once(self) -> None:
         """Fetch and deliver once, unless the flow stops meanwhile."""
-        self._batch_topics = frozenset(
-            name
-            for channel in self.app.topics
-            if isinstance(channel, BatchTopic)
-            for name in channel.topics
-        )
+        self._batch_topics = self.topics_in_batches()
         self.changed.clear()
         self._is_held_back = False
         if self._doubtful:
@@ -212,6 +207,11 @@ class BatchDelivery(Consumer):
             delivering.result()
             return
         await self.wait_first(delivering, self.suspend_flow.wait())
+
+    def topics_in_batches(self) -> frozenset[str]:
+        """Return the app's topics that are delivered in batches."""
+        channels = [each for each in self.app.topics if isinstance(each, BatchTopic)]
+        return frozenset(name for channel in channels for name in channel.topics)
 
     async def _wait_for_change(self) -> None:
         # Faust has no signal for the end of a rebalance.

@@ -25,7 +25,6 @@ from faust.types import TP
 from faust.types.transports import ConsumerT
 
 from recstream.errors import LogFenced, LogUnavailable
-from recstream.log.faust.batch_topic import BatchTopic
 from recstream.log.faust.batches import MAX_BATCH_RECORDS, BatchDelivery, Work
 from recstream.log.faust.partition_handoff import finish_takeover
 from recstream.log.kafka import KafkaLog, PartitionTransactions
@@ -174,7 +173,8 @@ class Consumer(BatchDelivery, driver.Consumer):
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Take partitions: their last owner is fenced before their tables are recovered."""
-        tps = [TopicPartition(*tp) for tp in assigned if tp.topic in self._topics_in_batches()]
+        batch_topics = self.topics_in_batches()
+        tps = [TopicPartition(*tp) for tp in assigned if tp.topic in batch_topics]
         while not self.should_stop:
             try:
                 await asyncio.to_thread(self.transport.transactions.own, tps)
@@ -187,14 +187,6 @@ class Consumer(BatchDelivery, driver.Consumer):
         """Finish with partitions that go to another worker."""
         await super().on_partitions_revoked(revoked)
         self.transport.transactions.release([TopicPartition(*tp) for tp in revoked])
-
-    def _topics_in_batches(self) -> set[str]:
-        return {
-            name
-            for channel in self.app.topics
-            if isinstance(channel, BatchTopic)
-            for name in channel.topics
-        }
 
     # Reading
 

@@ -97,20 +97,9 @@ class Producer(base.Producer):
         self._gather(_Unsent(_record(topic, key, value, partition, timestamp, headers), resolve))
         return future
 
-    async def send_and_wait(
-        self,
-        topic: str,
-        key: bytes | None,
-        value: bytes | None,
-        partition: int | None,
-        timestamp: float | None,
-        headers: HeadersArg | None,
-        *,
-        transactional_id: str | None = None,
-    ) -> RecordMetadata:
-        """Append, and wait until it is durable."""
-        del transactional_id
-        return await (await self.send(topic, key, value, partition, timestamp, headers))
+    async def send_and_wait(self, *args: Any, **kwargs: Any) -> RecordMetadata:
+        """Append as `send` does, and wait until it is durable."""
+        return await (await self.send(*args, **kwargs))
 
     def send_soon(self, fut: FutureMessage) -> None:
         """Append soon, from code that can't wait: a change of a table."""

@@ -4,9 +4,8 @@ import itertools
 import logging
 from typing import Any
 
-from recstream.errors import (
-    InvalidSetting,
-)
+from recstream.errors import InvalidSetting
+from recstream.log.port import NewRecord
 from recstream.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -79,6 +78,16 @@ def producer_options(shared: dict[str, Any]) -> dict[str, Any]:
         "retry.backoff.max.ms": 500,
         "queue.buffering.max.messages": 200_000,
     }
+
+
+def record_options(record: NewRecord) -> dict[str, Any]:
+    """Return the arguments of ``produce`` that not every record has."""
+    options: dict[str, Any] = {}
+    if record.timestamp_ms is not None:
+        options["timestamp"] = record.timestamp_ms
+    if record.headers:
+        options["headers"] = list(record.headers)
+    return options
 
 
 def consumer_options(

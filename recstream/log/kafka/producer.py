@@ -10,7 +10,12 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from recstream.errors import LogUnavailable
-from recstream.log.kafka.client import DELIVERY_TIMEOUT_S, REQUEST_TIMEOUT_S, producer_options
+from recstream.log.kafka.client import (
+    DELIVERY_TIMEOUT_S,
+    REQUEST_TIMEOUT_S,
+    producer_options,
+    record_options,
+)
 from recstream.log.kafka.outage import SILENT_S, ClientErrors, has_lost_brokers
 from recstream.log.port import NewRecord, Position, TopicPartition
 from recstream.process import start_thread
@@ -86,11 +91,7 @@ class KafkaProducer:
         """Give a record to the producer; waits while its queue is full."""
         if self._closed.is_set():
             raise LogUnavailable("the log is closed")
-        options: dict[str, Any] = {}
-        if record.timestamp_ms is not None:
-            options["timestamp"] = record.timestamp_ms
-        if record.headers:
-            options["headers"] = list(record.headers)
+        options = record_options(record)
         while True:
             try:
                 producer.produce(

@@ -28,7 +28,7 @@ from typing import Any, Protocol
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from recstream.errors import LogFenced, LogUnavailable
-from recstream.log.kafka.client import REQUEST_TIMEOUT_S, producer_options
+from recstream.log.kafka.client import REQUEST_TIMEOUT_S, producer_options, record_options
 from recstream.log.kafka.outage import SILENT_S, ClientErrors, has_lost_brokers
 from recstream.log.port import NewRecord, Position, TopicPartition
 
@@ -218,11 +218,7 @@ class _TransactionalProducer:
     def _produce(
         self, record: NewRecord, tp: TopicPartition, on_delivery: Callable[..., None]
     ) -> None:
-        options: dict[str, Any] = {}
-        if record.timestamp_ms is not None:
-            options["timestamp"] = record.timestamp_ms
-        if record.headers:
-            options["headers"] = list(record.headers)
+        options = record_options(record)
         while True:
             try:
                 self._producer.produce(
