@@ -48,6 +48,8 @@ PAGE_TYPES_HEAD = """/**
  * Messages of the WebSocket and answers of REST. Written from the AsyncAPI and OpenAPI documents by
  * scripts/client.py. A field with `?` is left out where it has its default.
  */"""
+BASES = ("ListRequest",)
+"""Schemas of answers that bodies extend."""
 MIN_SHARED = 5
 """Fields of a type that another must have, too, to extend it: fewer are shared by chance."""
 METHODS_HEAD = '''"""Methods of the clients. Written from the OpenAPI document by scripts/client.py."""
@@ -152,14 +154,14 @@ def schemas_of(document: Json, *, bodies: bool) -> list[str]:
 
 def bodies_page(document: Json) -> str:
     """Return a module of the types of request bodies."""
-    names = schemas_of(document, bodies=True)
+    names = sorted({*schemas_of(document, bodies=True), *BASES})
     return types_page(document, names, "Bodies of requests to the bridge.", [])
 
 
 def answers_page(document: Json) -> str:
     """Return a module of the types of answers; what a body has too is imported."""
     bodies, answers = (schemas_of(document, bodies=each) for each in (True, False))
-    shared = sorted({*bodies} & {*answers})
+    shared = sorted({*bodies, *BASES} & {*answers})
     imported = [f"from recstream.client.bodies import {', '.join(shared)}"] if shared else []
     names = [name for name in answers if name not in shared]
     return types_page(document, names, "Answers of the bridge.", imported)

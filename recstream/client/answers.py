@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any, Literal, NotRequired, TypedDict
 
 from recstream.client.bodies import (
-    Condition,
+    ListRequest,
     LogPosition,
-    RequestBoost,
 )
 
 
@@ -225,21 +224,6 @@ class Contribution(TypedDict):
     behaviour: NotRequired[float]
     content: NotRequired[float]
     shared: NotRequired[list[str]]
-
-
-class ListRequest(TypedDict):
-    """What a request asks of a list; lists that are made for a request contain it."""
-
-    n: NotRequired[int]
-    offset: NotRequired[int]
-    cursor: NotRequired[str]
-    exclude: NotRequired[list[str]]
-    filter: NotRequired[Condition | None]
-    boost: NotRequired[list[RequestBoost]]
-    category: NotRequired[str]
-    placement: NotRequired[str]
-    context: NotRequired[dict[str, bool | int | float | str]]
-    known: NotRequired[bool]
 
 
 Item = TypedDict(

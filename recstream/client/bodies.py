@@ -59,6 +59,22 @@ AttributeTest = TypedDict(
     },
 )
 
+
+class ListRequest(TypedDict):
+    """What a request asks of a list; lists that are made for a request contain it."""
+
+    n: NotRequired[int]
+    offset: NotRequired[int]
+    cursor: NotRequired[str]
+    exclude: NotRequired[list[str]]
+    filter: NotRequired[Condition | None]
+    boost: NotRequired[list[RequestBoost]]
+    category: NotRequired[str]
+    placement: NotRequired[str]
+    context: NotRequired[dict[str, bool | int | float | str]]
+    known: NotRequired[bool]
+
+
 Condition = TypedDict(
     "Condition",
     {
@@ -141,19 +157,9 @@ class ListBody(TypedDict):
     fields: NotRequired[list[Literal["details", "rank", "score", "was", "why"]]]
 
 
-class ShelfBody(TypedDict):
+class ShelfBody(ListRequest):
     """Number of shelves, items on each, and places of the list that are displayed elsewhere."""
 
-    n: NotRequired[int]
-    offset: NotRequired[int]
-    cursor: NotRequired[str]
-    exclude: NotRequired[list[str]]
-    filter: NotRequired[Condition | None]
-    boost: NotRequired[list[RequestBoost]]
-    category: NotRequired[str]
-    placement: NotRequired[str]
-    context: NotRequired[dict[str, bool | int | float | str]]
-    known: NotRequired[bool]
     min_position: NotRequired[int | LogPosition | None]
     timeout_ms: NotRequired[int]
     fields: NotRequired[list[Literal["details", "rank", "score", "was", "why"]]]
@@ -168,19 +174,9 @@ class VisitorRequest(ListBody):
     session: NotRequired[str]
 
 
-class RankBody(TypedDict):
+class RankBody(ListRequest):
     """Items to rank for a user, or for a visitor by what they viewed; items seen before stay in."""
 
-    n: NotRequired[int]
-    offset: NotRequired[int]
-    cursor: NotRequired[str]
-    exclude: NotRequired[list[str]]
-    filter: NotRequired[Condition | None]
-    boost: NotRequired[list[RequestBoost]]
-    category: NotRequired[str]
-    placement: NotRequired[str]
-    context: NotRequired[dict[str, bool | int | float | str]]
-    known: NotRequired[bool]
     min_position: NotRequired[int | LogPosition | None]
     timeout_ms: NotRequired[int]
     fields: NotRequired[list[Literal["details", "rank", "score", "was", "why"]]]
