@@ -87,10 +87,7 @@ PUSH_MESSAGES = Counter(
     "recstream_push_messages", "Messages pushed to clients.", ("outcome",), registry=REGISTRY
 )
 PUSH_DISCONNECTS = Counter(
-    "recstream_push_disconnects",
-    "Closed connections by close code.",
-    ("code",),
-    registry=REGISTRY,
+    "recstream_push_disconnects", "Closed connections by close code.", ("code",), registry=REGISTRY
 )
 HTTP_REQUESTS = Counter(
     "recstream_http_requests",

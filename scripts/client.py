@@ -310,11 +310,7 @@ def declaration_of(schema: Json) -> str:
     return {"integer": "number"}.get(kind or "", kind or "any")
 
 
-PAGES = (
-    ("bodies.py", bodies_page),
-    ("answers.py", answers_page),
-    ("methods.py", methods_page),
-)
+PAGES = (("bodies.py", bodies_page), ("answers.py", answers_page), ("methods.py", methods_page))
 
 
 def formatted(text: str) -> str:

@@ -66,10 +66,7 @@ def option_rows(command: click.Command) -> Iterator[str]:
 
 def cli_page() -> str:
     """Return the page of the command line."""
-    parts = [
-        "# Command line",
-        INTRO,
-    ]
+    parts = ["# Command line", INTRO]
     for name, command in commands(cli):
         arguments = " ".join(command.collect_usage_pieces(click.Context(command))[1:])
         parts += [f"## recstream {name}", f"`recstream {name} {arguments}`".replace(" `", "`")]

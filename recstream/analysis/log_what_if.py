@@ -234,9 +234,7 @@ def _summary(
         )
         number = listed.generation if generation is None else generation
         would.evaluate(
-            _Listed(number, listed.source, each.items, listed.arm),
-            sample.before,
-            sample.event,
+            _Listed(number, listed.source, each.items, listed.arm), sample.before, sample.event
         )
         items_was.update(before)
         items_would.update(each.items)

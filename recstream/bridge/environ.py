@@ -16,10 +16,7 @@ class LargeBody(io.RawIOBase):
     """A request's body of which only the start was received; a thread waits for the rest as it reads."""
 
     def __init__(
-        self,
-        start: bytes,
-        receive: Callable[[], Awaitable[Any]],
-        loop: asyncio.AbstractEventLoop,
+        self, start: bytes, receive: Callable[[], Awaitable[Any]], loop: asyncio.AbstractEventLoop
     ) -> None:
         self._received = start
         self._receive = receive

@@ -313,11 +313,7 @@ def _without_heartbeat(role: str, beat: Heartbeat) -> list[str]:
 
 
 def _health(
-    down: Sequence[str],
-    degraded: Sequence[str],
-    age_ms: int | None,
-    lag: int | None,
-    note: str,
+    down: Sequence[str], degraded: Sequence[str], age_ms: int | None, lag: int | None, note: str
 ) -> RoleHealth:
     state: Literal["ready", "degraded", "down"]
     state = "down" if down else "degraded" if degraded else "ready"

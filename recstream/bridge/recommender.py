@@ -14,13 +14,7 @@ from msgspec.structs import replace
 from recstream.bridge.published import ListInputs, PublishedLists
 from recstream.core.generation import Generation
 from recstream.core.history import History
-from recstream.core.ranking import (
-    Explanation,
-    describe,
-    explain,
-    rank,
-    steering_warnings,
-)
+from recstream.core.ranking import Explanation, describe, explain, rank, steering_warnings
 from recstream.core.records import AsOf, Recommendations, RecommendedItem, Requested
 from recstream.core.serving import (
     Taste,

@@ -167,14 +167,7 @@ class Bridge:
         topics = [each.name for each in topic_specs(settings.partitions, settings.app_id)]
         hub = Hub(event_log, CurrentState(recommender, readiness), feed, topics)
         follower = Follower(
-            event_log,
-            views,
-            active,
-            recommender,
-            status,
-            hub,
-            connections,
-            observe=history.observe,
+            event_log, views, active, recommender, status, hub, connections, observe=history.observe
         )
         for part in (
             traffic,

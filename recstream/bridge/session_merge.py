@@ -19,14 +19,7 @@ import msgspec
 from recstream.core.events import Event
 from recstream.core.history import History
 from recstream.errors import LogUnavailable, OffsetOutOfRange
-from recstream.log import (
-    INTERACTIONS,
-    EventLog,
-    Record,
-    decode,
-    partition_for,
-    read_records,
-)
+from recstream.log import INTERACTIONS, EventLog, Record, decode, partition_for, read_records
 
 MAX_MERGED = 1_000
 """Most events a merge copies, the newest: fewer than the ids that a history remembers, so that a

@@ -13,12 +13,7 @@ import msgspec
 from recstream.catalogue.port import Catalogue, ViewPosition
 from recstream.core.events import MAX_ID_CHARACTERS, is_printable
 from recstream.core.records import Item, decode_item
-from recstream.errors import (
-    CatalogueUnavailable,
-    InvalidInput,
-    LogUnavailable,
-    OffsetOutOfRange,
-)
+from recstream.errors import CatalogueUnavailable, InvalidInput, LogUnavailable, OffsetOutOfRange
 from recstream.log import CATALOGUE, EventLog, NewRecord, Record, Tail, TopicPartition
 
 log = logging.getLogger(__name__)

@@ -4,12 +4,7 @@ import hashlib
 import logging
 
 from recstream.checkpoints.columns import count_rows
-from recstream.checkpoints.manifest import (
-    Manifest,
-    decode_manifest,
-    encode_manifest,
-    manifest_name,
-)
+from recstream.checkpoints.manifest import Manifest, decode_manifest, encode_manifest, manifest_name
 from recstream.control import read_control
 from recstream.core.records import Forgotten
 from recstream.errors import (

@@ -23,14 +23,7 @@ from recstream.core.records import (
     decode_control,
 )
 from recstream.errors import CheckpointError, ModelStoreUnavailable, NotFound
-from recstream.log import (
-    CONTROL,
-    INTERACTIONS,
-    MODELS,
-    RECOMMENDATIONS,
-    Record,
-    decode_record,
-)
+from recstream.log import CONTROL, INTERACTIONS, MODELS, RECOMMENDATIONS, Record, decode_record
 from recstream.models import start_of_generations
 from recstream.settings import DAY_MS, Settings
 

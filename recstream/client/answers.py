@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, NotRequired, TypedDict
 
-from recstream.client.bodies import (
-    ListRequest,
-    LogPosition,
-)
+from recstream.client.bodies import ListRequest, LogPosition
 
 
 class AsOf(TypedDict):

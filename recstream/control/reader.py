@@ -11,13 +11,7 @@ from recstream.core.events import EventWeights
 from recstream.core.history import ActiveSettings, FoldSettings, SettingsTimeline
 from recstream.core.records import ControlRecord, ControlSnapshot, decode_control
 from recstream.errors import BeyondHorizon, OffsetOutOfRange
-from recstream.log import (
-    CONTROL,
-    ReadableLog,
-    Record,
-    decode_or_skip,
-    read_backwards,
-)
+from recstream.log import CONTROL, ReadableLog, Record, decode_or_skip, read_backwards
 from recstream.settings import Settings
 
 READ_RECORDS = 2_000

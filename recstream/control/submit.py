@@ -20,15 +20,7 @@ from recstream.core.records import (
     decode_pipeline,
 )
 from recstream.errors import RecstreamError
-from recstream.log import (
-    CONTROL,
-    MODELS,
-    PIPELINE,
-    EventLog,
-    NewRecord,
-    ReadableLog,
-    decode_record,
-)
+from recstream.log import CONTROL, MODELS, PIPELINE, EventLog, NewRecord, ReadableLog, decode_record
 
 LOOK_EVERY_S = 0.1
 log = logging.getLogger(__name__)

@@ -11,12 +11,7 @@ from typing import NamedTuple
 
 from recstream.core.generation import Generation
 from recstream.core.records import GenerationAnnounced
-from recstream.models.artifact import (
-    checked_number,
-    fetch,
-    generation_names,
-    unpack_with_digest,
-)
+from recstream.models.artifact import checked_number, fetch, generation_names, unpack_with_digest
 from recstream.models.opened import OpenedArtifacts
 from recstream.models.store import ReadableStore
 

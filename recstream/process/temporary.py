@@ -6,12 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from recstream.errors import (
-    CatalogueUnavailable,
-    LogRefused,
-    LogUnavailable,
-    ModelStoreUnavailable,
-)
+from recstream.errors import CatalogueUnavailable, LogRefused, LogUnavailable, ModelStoreUnavailable
 
 log = logging.getLogger(__name__)
 

@@ -50,17 +50,8 @@ def _rank_once() -> None:
     from recstream.core.als import ALSModel, Objective  # noqa: PLC0415
     from recstream.core.events import EventWeights  # noqa: PLC0415
     from recstream.core.generation import Generation  # noqa: PLC0415
-    from recstream.core.history import (  # noqa: PLC0415
-        ActiveSettings,
-        Entry,
-        FoldSettings,
-        History,
-    )
-    from recstream.core.neighbours import (  # noqa: PLC0415
-        fit_behaviour,
-        gather,
-        seed_weights,
-    )
+    from recstream.core.history import ActiveSettings, Entry, FoldSettings, History  # noqa: PLC0415
+    from recstream.core.neighbours import fit_behaviour, gather, seed_weights  # noqa: PLC0415
     from recstream.core.ranking import describe, encode_list, rank  # noqa: PLC0415
     from recstream.core.records import LIST_FORMAT, Lineage  # noqa: PLC0415
     from recstream.core.steering import Diversity, ImpressionFatigue, Pin, Steering  # noqa: PLC0415

@@ -7,17 +7,8 @@ from recstream.core.evaluation import RankHistograms, is_evaluated
 from recstream.core.events import Event
 from recstream.core.history import FoldSettings, History, SettingsTimeline
 from recstream.core.records import decode_recommendations
-from recstream.log import (
-    INTERACTIONS,
-    RECOMMENDATIONS,
-    ReadableLog,
-    decode_or_skip,
-    read_records,
-)
-from recstream.time_travel import (
-    PartitionFold,
-    Watch,
-)
+from recstream.log import INTERACTIONS, RECOMMENDATIONS, ReadableLog, decode_or_skip, read_records
+from recstream.time_travel import PartitionFold, Watch
 
 
 class _Listed(NamedTuple):

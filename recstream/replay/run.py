@@ -15,22 +15,12 @@ from recstream.core.history import History, SettingsTimeline, table_rows
 from recstream.core.records import ClickCounts, PrequentialScore
 from recstream.erasure import forgetting
 from recstream.errors import NotFound, StartupError
-from recstream.log import (
-    INTERACTIONS,
-    RECOMMENDATIONS,
-    ReadableLog,
-    Record,
-    read_records,
-)
+from recstream.log import INTERACTIONS, RECOMMENDATIONS, ReadableLog, Record, read_records
 from recstream.models import ReadableStore
 from recstream.replay.evaluate import ListsByOffset, evaluation_watch
 from recstream.replay.retrain import DerivedStore, Retrained, may_know_forgotten, retrain
 from recstream.replay.verify import Difference, Progress, Verified, verify_partition
-from recstream.time_travel import (
-    Generations,
-    PartitionFold,
-    state_digest,
-)
+from recstream.time_travel import Generations, PartitionFold, state_digest
 
 
 class PartitionReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -171,10 +161,7 @@ def replay(
 
 
 def find_lost_generations(
-    log: ReadableLog,
-    generations: Generations,
-    store: ReadableStore,
-    retrained: Sequence[Retrained],
+    log: ReadableLog, generations: Generations, store: ReadableStore, retrained: Sequence[Retrained]
 ) -> frozenset[int]:
     """Return generations whose artifact is gone, and that a forgotten user makes underivable."""
     not_derivable = {each.number for each in retrained if not each.derived}

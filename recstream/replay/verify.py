@@ -10,18 +10,8 @@ import msgspec
 from recstream.core.history import History, SettingsTimeline
 from recstream.core.records import Recommendations, decode_recommendations, list_json
 from recstream.errors import LogCorrupt, NotFound
-from recstream.log import (
-    INTERACTIONS,
-    RECOMMENDATIONS,
-    ReadableLog,
-    decode_value,
-    read_records,
-)
-from recstream.time_travel import (
-    Generations,
-    PartitionFold,
-    derive,
-)
+from recstream.log import INTERACTIONS, RECOMMENDATIONS, ReadableLog, decode_value, read_records
+from recstream.time_travel import Generations, PartitionFold, derive
 
 WINDOW_LISTS = 20_000
 RANK_USERS = 256
@@ -169,10 +159,7 @@ def _published(
 
 
 def _histories(
-    log: ReadableLog,
-    fold: PartitionFold,
-    window: Iterable[_Published],
-    progress: Progress,
+    log: ReadableLog, fold: PartitionFold, window: Iterable[_Published], progress: Progress
 ) -> dict[tuple[str, int], History]:
     """Fold as far as a window of lists reaches, and return the histories that they are as of."""
     wanted: dict[str, set[int]] = {}

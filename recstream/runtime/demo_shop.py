@@ -7,15 +7,7 @@ import msgspec
 from recstream.core.events import timestamp_ms
 from recstream.importers import envelopes
 from recstream.log import CATALOGUE, INTERACTIONS, EventLog, NewRecord, TopicPartition
-from recstream.simulate import (
-    N_EVENTS,
-    N_ITEMS,
-    N_USERS,
-    SHOP_GROUP,
-    Customers,
-    history,
-    make_shop,
-)
+from recstream.simulate import N_EVENTS, N_ITEMS, N_USERS, SHOP_GROUP, Customers, history, make_shop
 
 
 def is_empty(event_log: EventLog) -> bool:

@@ -86,10 +86,7 @@ class Interrupted(Exception):
 
 
 def run(
-    settings: Settings,
-    options: UpOptions,
-    on_progress: OnProgress,
-    on_ready: Callable[[str], None],
+    settings: Settings, options: UpOptions, on_progress: OnProgress, on_ready: Callable[[str], None]
 ) -> int:
     """Run the system until it is interrupted; return the signal's number.
 

@@ -5,14 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from recstream.core.events import Event
 from recstream.core.history import FoldSettings, History, SettingsTimeline, apply, table_rows
-from recstream.log import (
-    INTERACTIONS,
-    ReadableLog,
-    Record,
-    decode,
-    partition_for,
-    read_batches,
-)
+from recstream.log import INTERACTIONS, ReadableLog, Record, decode, partition_for, read_batches
 
 WantedOffsets = Mapping[str, set[int]]
 """Users, and the event offsets at which their history is wanted."""

@@ -125,11 +125,7 @@ def _events(travel: TimeTravel, user: str, start: int, stop: int) -> list[EventB
         event = each.event
         found.append(
             EventBetween(
-                offset=each.offset,
-                id=event.id,
-                type=event.type,
-                item=event.item or "",
-                ts=event.ts,
+                offset=each.offset, id=event.id, type=event.type, item=event.item or "", ts=event.ts
             )
         )
         if len(found) > MAX_EVENTS_BETWEEN:

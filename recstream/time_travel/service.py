@@ -12,14 +12,7 @@ from recstream.core.history import ActiveSettings, History, SettingsTimeline
 from recstream.core.ranking import Explanation, explain
 from recstream.core.records import Recommendations, decode_recommendations
 from recstream.errors import LogCorrupt, NotFound
-from recstream.log import (
-    INTERACTIONS,
-    MODELS,
-    RECOMMENDATIONS,
-    ReadableLog,
-    decode,
-    decode_value,
-)
+from recstream.log import INTERACTIONS, MODELS, RECOMMENDATIONS, ReadableLog, decode, decode_value
 from recstream.models import ReadableStore
 from recstream.time_travel.derive import derive
 from recstream.time_travel.generations import Generations

@@ -229,10 +229,7 @@ def list_rows(record: Record, n_partitions: int, raw: bytes) -> list[tuple[bytes
     place = record.offset, record.timestamp_ms
     return [
         (key + _END.pack(record.offset), _LIST.pack(*place)),
-        (
-            b"i" + body.rec_id.encode(),
-            _BY_ID.pack(record.partition, body.as_of.offset, *place),
-        ),
+        (b"i" + body.rec_id.encode(), _BY_ID.pack(record.partition, body.as_of.offset, *place)),
     ]
 
 

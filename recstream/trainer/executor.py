@@ -19,11 +19,7 @@ from recstream.core.records import GateResult
 from recstream.errors import ModelStoreUnavailable
 from recstream.settings import Settings
 from recstream.trainer.deltas import Deltas, Publisher, StoredArtifact
-from recstream.trainer.training.backend import (
-    InProcessBackend,
-    SubprocessBackend,
-    TrainingBackend,
-)
+from recstream.trainer.training.backend import InProcessBackend, SubprocessBackend, TrainingBackend
 from recstream.trainer.training.dataset import TrainingSnapshot
 from recstream.trainer.training.job import HeldOutTouches, TrainingJob
 from recstream.trainer.training.spark import SparkBackend

@@ -327,10 +327,7 @@ class WorkerLoop:
         if is_due:
             engine.measure_lag()
         status = engine.status.record(
-            self._name,
-            engine.generation,
-            self._clock_ms(),
-            is_compiling=self._kernels.is_compiling,
+            self._name, engine.generation, self._clock_ms(), is_compiling=self._kernels.is_compiling
         )
         done = (
             status.events,

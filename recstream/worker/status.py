@@ -46,12 +46,7 @@ class WorkerTotals:
                 self.freshness_ms.append(max(0, now_ms - each.appended_ts))
 
     def record(
-        self,
-        worker: str,
-        generation: Generation | None,
-        now_ms: int,
-        *,
-        is_compiling: bool = False,
+        self, worker: str, generation: Generation | None, now_ms: int, *, is_compiling: bool = False
     ) -> WorkerStatus:
         """Return the status record of the pipeline topic."""
         fold_in_ms = _percentiles([1000.0 * each for each in self.fold_in_s])

@@ -75,11 +75,7 @@ def irspack(solver: str) -> Contender:
     """Return irspack's iALS."""
 
     def run(matrix: sp.csr_matrix, n_factors: int, threads: int) -> list[float]:
-        from irspack.recommenders.ials import (  # noqa: PLC0415
-            IALSTrainer,
-            str_to_loss_type,
-            str_to_solver_type,
-        )
+        from irspack.recommenders.ials import IALSTrainer, str_to_loss_type, str_to_solver_type  # noqa: PLC0415
 
         trainer = IALSTrainer(
             matrix,
@@ -160,11 +156,7 @@ def main() -> None:
         results = {
             name: (least, median)
             for name, least, median in measure(
-                matrix,
-                EXACT if options.exact else FAST,
-                n_factors,
-                options.threads,
-                options.rounds,
+                matrix, EXACT if options.exact else FAST, n_factors, options.threads, options.rounds
             )
         }
         own = next(iter(results.values()))[0]

@@ -53,10 +53,7 @@ def point(split: Split, generation: Generation, strength: float) -> Point:
     kinds = [_kind(generation, name) for name in generation.items]
     unlike = [_unlikeness([kinds[row] for row in ranked.rows]) for ranked in lists]
     return Point(
-        strength,
-        float(np.mean(hits)),
-        coverage(ids, generation.n_items),
-        float(np.mean(unlike)),
+        strength, float(np.mean(hits)), coverage(ids, generation.n_items), float(np.mean(unlike))
     )
 
 

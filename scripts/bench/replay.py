@@ -25,11 +25,7 @@ from recstream.core.events import Event, encode_event, from_timestamp_ms
 from recstream.log import INTERACTIONS, NewRecord, decode, read_batches
 from recstream.replay import ReplayPlan, replay
 from recstream.settings import Settings
-from recstream.time_travel import (
-    Moment,
-    Snapshots,
-    TimeTravel,
-)
+from recstream.time_travel import Moment, Snapshots, TimeTravel
 from tests.replay.world import START_MS, World
 
 N_USERS, N_ITEMS = 4_000, 2_000

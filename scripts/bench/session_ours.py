@@ -5,11 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from prequential_replay import REPEAT_BINS, RepeatTable, ReplayConfig, count_repeats
-from session_peers import (
-    Question,
-    Scorer,
-    Training,
-)
+from session_peers import Question, Scorer, Training
 
 from recstream.core.als import ALS, typical_score
 from recstream.core.history import Row, fading_weights, stack

@@ -41,9 +41,7 @@ from session_peers import (
     session_knn,
 )
 
-from recstream.core.neighbours import (
-    BEHAVIOUR_WEIGHT,
-)
+from recstream.core.neighbours import BEHAVIOUR_WEIGHT
 from recstream.trainer.training import DEFAULT_POPULARITY_WEIGHT
 
 CLICKS = (1, 2, 4)
@@ -151,18 +149,12 @@ def methods(*, new: bool) -> dict[str, tuple[Method, list[Any] | Axes]]:
             [*itertools.product((1, 2, 3, 5, 10, 20), ("same", "linear", "div", "quadratic"))],
         ),
         **session_methods(),
-        "fold-in alone": (
-            ours,
-            [*itertools.product(both, (0.0,), (0.0,), DECAYS[:1], repeats)],
-        ),
+        "fold-in alone": (ours, [*itertools.product(both, (0.0,), (0.0,), DECAYS[:1], repeats)]),
         "ours, defaults": (
             ours,
             [(False, DEFAULT_POPULARITY_WEIGHT, BEHAVIOUR_WEIGHT, DECAYS[0], repeats[0])],
         ),
-        "ours": (
-            ours,
-            Axes((both, BETAS[:5], (5.0, 8.0, 12.0, 18.0), DECAYS, repeats)),
-        ),
+        "ours": (ours, Axes((both, BETAS[:5], (5.0, 8.0, 12.0, 18.0), DECAYS, repeats))),
     }
 
 

@@ -70,11 +70,7 @@ def irspack(
     matrix: sp.csr_matrix, n_factors: int, epochs: int, options: Options
 ) -> Iterator[Moment]:
     """Train irspack's iALS an epoch at a time."""
-    from irspack.recommenders.ials import (  # noqa: PLC0415
-        IALSTrainer,
-        str_to_loss_type,
-        str_to_solver_type,
-    )
+    from irspack.recommenders.ials import IALSTrainer, str_to_loss_type, str_to_solver_type  # noqa: PLC0415
 
     begun = time.perf_counter()
     trainer = IALSTrainer(

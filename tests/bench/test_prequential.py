@@ -9,12 +9,7 @@ import pytest
 from recstream.core.popularity.popularity import Popularity
 from recstream.errors import InvalidInput
 from scripts.bench.prequential_replay.config import ReplayConfig
-from scripts.bench.prequential_replay.evaluate import (
-    Prequential,
-    evaluate,
-    soft_hits,
-    stream_of,
-)
+from scripts.bench.prequential_replay.evaluate import Prequential, evaluate, soft_hits, stream_of
 from scripts.bench.prequential_replay.repeats import RepeatTable
 from scripts.bench.prequential_replay.target_ranks import target_rank
 

@@ -185,13 +185,7 @@ class World:
         """Publish the heartbeats of a worker and of the active trainer."""
         now_ms = timestamp_ms(self.clock())
         worker = WorkerStatus(
-            worker="w",
-            events=0,
-            published=0,
-            dead_letters=0,
-            lag={},
-            generation=0,
-            ts=now_ms,
+            worker="w", events=0, published=0, dead_letters=0, lag={}, generation=0, ts=now_ms
         )
         trainer = TrainerStatus(trainer="t", is_active=True, ts=now_ms)
         self.log.append(

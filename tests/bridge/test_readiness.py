@@ -3,12 +3,7 @@
 import pytest
 
 from recstream.bridge.push import Pipeline
-from recstream.bridge.readiness import (
-    MAX_TRAINER_LAG,
-    STALLED_S,
-    WINDOW_S,
-    Readiness,
-)
+from recstream.bridge.readiness import MAX_TRAINER_LAG, STALLED_S, WINDOW_S, Readiness
 from recstream.bridge.views.status import Heartbeat
 from recstream.errors import LogUnavailable
 from recstream.log.port import TopicPartition

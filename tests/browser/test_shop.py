@@ -123,8 +123,7 @@ def test_clicks_outlive_the_page_when_the_log_can_not_be_written(visit, shop):
     user = new_user()
     page = visit(user)
     page.route(
-        "**/v1/events",
-        lambda route: route.fulfill(status=503, json={"detail": "the disk is full"}),
+        "**/v1/events", lambda route: route.fulfill(status=503, json={"detail": "the disk is full"})
     )
     item = like(page, 2)
     expect(part(page, "banner-text")).to_contain_text("the disk is full")

@@ -194,10 +194,7 @@ def test_old_checkpoints_go_but_the_newest_verified_stays(tables):
 def test_checkpoints_from_before_an_erasure_are_not_used_and_deleted(tables):
     tables.feed(100)
     before = tables.checkpoint()
-    submit(
-        tables.log,
-        Forgotten(id="f", partition=0, at_offset=before.offset, forgotten_ts=0),
-    )
+    submit(tables.log, Forgotten(id="f", partition=0, at_offset=before.offset, forgotten_ts=0))
 
     assert tables.checkpoints.all() == []
     tables.checkpoints.remove_erased(0, before.offset)

@@ -270,9 +270,7 @@ item_values = st.none() | st.builds(
     category=st.sampled_from(["", "A"]),
 )
 @settings(
-    max_examples=25,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-    derandomize=True,
+    max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
 )
 def test_after_any_changes_it_holds_what_the_last_ones_say(
     catalogue: Catalogue, batches: list[dict[str, Item | None]], query: str, category: str

@@ -120,8 +120,7 @@ def test_every_format_gives_the_same_lists(kind: str, array: bool) -> None:
 
 @settings(max_examples=200)
 @given(
-    st.lists(st.integers(-2, 5), max_size=8),
-    st.lists(st.integers(-2, 10), min_size=4, max_size=4),
+    st.lists(st.integers(-2, 5), max_size=8), st.lists(st.integers(-2, 10), min_size=4, max_size=4)
 )
 def test_rows_are_either_refused_or_right(indices: list[int], indptr: list[int]) -> None:
     matrix = csr(np.array(indices, np.int32), np.array(indptr, np.int32))

@@ -13,8 +13,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize(
-    ("kind", "rounds"),
-    [("embedded", 4), pytest.param("kafka", 4, marks=pytest.mark.integration)],
+    ("kind", "rounds"), [("embedded", 4), pytest.param("kafka", 4, marks=pytest.mark.integration)]
 )
 def test_after_random_faults_nothing_is_lost_twice_or_different(
     tmp_path: Path, kind: str, rounds: int

@@ -12,11 +12,7 @@ import yaml
 from recstream.metrics import REGISTRY
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-SUFFIXES = {
-    "counter": ["_total"],
-    "gauge": [""],
-    "histogram": ["_bucket", "_sum", "_count"],
-}
+SUFFIXES = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_sum", "_count"]}
 LABELS = {
     f"{family.name}{suffix}": set(
         REGISTRY._names_to_collectors[family.name + SUFFIXES[family.type][0]]._labelnames  # type: ignore[attr-defined]

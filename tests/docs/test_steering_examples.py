@@ -4,12 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from recstream.core.steering.describe import (
-    describe_steering,
-)
-from recstream.core.steering.validate import (
-    decode_steering,
-)
+from recstream.core.steering.describe import describe_steering
+from recstream.core.steering.validate import decode_steering
 from tests.docs.test_docs import ROOT, blocks
 
 REFERENCE = (ROOT / "docs" / "reference" / "steering.md").read_text()

@@ -192,10 +192,7 @@ def zipped(content: bytes) -> bytes:
 @pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress, zipped])
 @pytest.mark.parametrize("name", ["f.csv", "f.csv.gz", "f"])
 def test_a_compressed_file_is_known_by_its_content(
-    tmp_path: Path,
-    events: Callable[..., Outcome],
-    compress: Callable[[bytes], bytes],
-    name: str,
+    tmp_path: Path, events: Callable[..., Outcome], compress: Callable[[bytes], bytes], name: str
 ) -> None:
     done = events(put(tmp_path, compress(ROWS.encode()), name))
 
@@ -211,10 +208,7 @@ def test_a_plain_file_that_is_called_gz_is_read(
 @pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress, zipped])
 @pytest.mark.parametrize("damage", ["cut", "flipped"])
 def test_a_damaged_compressed_file_is_refused_and_nothing_is_appended(
-    tmp_path: Path,
-    events: Callable[..., Outcome],
-    compress: Callable[[bytes], bytes],
-    damage: str,
+    tmp_path: Path, events: Callable[..., Outcome], compress: Callable[[bytes], bytes], damage: str
 ) -> None:
     content = "user,item\n" + "".join(f"u{n},p{n * n}\n" for n in range(20_000))
     packed = bytearray(compress(content.encode()))
@@ -388,10 +382,7 @@ def test_movie_titles_are_read_in_either_encoding(tmp_path: Path, encoding: str)
     ],
 )
 def test_what_is_no_file_is_refused_with_the_reason(
-    tmp_path: Path,
-    events: Callable[..., Outcome],
-    make: Callable[[Path], object],
-    expected: str,
+    tmp_path: Path, events: Callable[..., Outcome], make: Callable[[Path], object], expected: str
 ) -> None:
     path = tmp_path / "thing"
     make(path)

@@ -19,11 +19,7 @@ from recstream.catalogue import open_catalogue
 from recstream.catalogue.mongo import MongoCatalogue
 from recstream.catalogue.port import ViewPosition
 from recstream.core.records import Item
-from recstream.errors import (
-    CatalogueUnavailable,
-    InvalidSetting,
-    ModelStoreUnavailable,
-)
+from recstream.errors import CatalogueUnavailable, InvalidSetting, ModelStoreUnavailable
 from recstream.models.gridfs import GridFsStore
 from recstream.trainer.lease import SESSION_TIMEOUT_S
 

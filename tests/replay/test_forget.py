@@ -7,22 +7,13 @@ import msgspec
 import pytest
 
 from recstream.core.events import encode_event
-from recstream.core.records import (
-    DeadLetter,
-    ForgetRequested,
-    decode_recommendations,
-)
+from recstream.core.records import DeadLetter, ForgetRequested, decode_recommendations
 from recstream.erasure import forgetting, without
 from recstream.errors import LogUnavailable
 from recstream.log.embedded import EmbeddedLog, maintain, redact, zero_page_gaps
 from recstream.log.partitioner import partition_for
 from recstream.log.port import NewRecord
-from recstream.log.topics import (
-    CONTROL,
-    DEAD_LETTERS,
-    INTERACTIONS,
-    RECOMMENDATIONS,
-)
+from recstream.log.topics import CONTROL, DEAD_LETTERS, INTERACTIONS, RECOMMENDATIONS
 from recstream.replay.retrain import FORGOTTEN_SINCE
 from recstream.replay.run import ReplayPlan, Report, replay
 from recstream.time_travel.snapshots import Snapshots
@@ -138,9 +129,7 @@ def test_a_generation_trained_right_after_forgetting_is_derivable(lived: World) 
     assert report.is_identical, report
 
 
-def test_lists_of_a_generation_that_can_not_be_had_any_more_are_no_difference(
-    lived: World,
-) -> None:
+def test_lists_of_a_generation_that_can_not_be_had_any_more_are_no_difference(lived: World) -> None:
     for name in lived.store.list():
         lived.store.delete(name)
     lived.forget(WHO)

@@ -7,14 +7,7 @@ import pytest
 
 from recstream.analysis import Slice
 from recstream.core.history import table_rows
-from recstream.log import (
-    CATALOGUE,
-    CONTROL,
-    INTERACTIONS,
-    MODELS,
-    RECOMMENDATIONS,
-    NewRecord,
-)
+from recstream.log import CATALOGUE, CONTROL, INTERACTIONS, MODELS, RECOMMENDATIONS, NewRecord
 from recstream.replay.run import ReplayPlan, replay, stored_histories
 from recstream.time_travel import Moment, Snapshots, TimeTravel, diff_lists
 from recstream.trainer.lease import EmbeddedLease

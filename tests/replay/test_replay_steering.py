@@ -194,9 +194,7 @@ def test_events_of_an_arm_have_its_weights_from_then_on(eventful: World) -> None
     assert weights == {"a": 1.0, "b": 9.0}
 
 
-def test_a_worker_that_starts_later_makes_the_lists_by_the_newest_document(
-    eventful: World,
-) -> None:
+def test_a_worker_that_starts_later_makes_the_lists_by_the_newest_document(eventful: World) -> None:
     eventful.steer({"rules": [HIDE]}, engines=[])
     engine = eventful.worker()
     engine.activate(eventful.copy_of_serving())

@@ -8,9 +8,7 @@ from recstream.cli import run
 
 
 @pytest.mark.slow
-def test_every_scenario_is_measured_beside_a_reference(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_every_scenario_is_measured_beside_a_reference(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["bench", "--json"]) == 0
 
     answer = json.loads(capsys.readouterr().out)

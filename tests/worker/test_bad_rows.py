@@ -28,10 +28,7 @@ ROWS = {
     "position": APPLIED_KEY,
 }
 GARBAGE = [b"", b"\xff" * 40, b"\x93\xa1a\x02\x03", b"[]"]
-EVENTS = [
-    *some_events(60),
-    *(event(1000 + number, USER, f"p{number % 3}") for number in range(80)),
-]
+EVENTS = [*some_events(60), *(event(1000 + number, USER, f"p{number % 3}") for number in range(80))]
 MORE = event(5000, USER, "p5")
 
 

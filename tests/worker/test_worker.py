@@ -24,19 +24,8 @@ from recstream.models import DirectoryStore
 from recstream.process.warmup import warm_up
 from recstream.worker import forget, loop
 from recstream.worker import process as worker
-from tests.worker.installation import (
-    DEADLINE_S,
-    calm_table,
-    eventually,
-    wait_for,
-)
-from tests.worker.worker_world import (
-    CHANGELOG,
-    PARTITIONS,
-    event,
-    single,
-    some_events,
-)
+from tests.worker.installation import DEADLINE_S, calm_table, eventually, wait_for
+from tests.worker.worker_world import CHANGELOG, PARTITIONS, event, single, some_events
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -133,12 +133,7 @@ def as_problem(error: RecstreamError) -> HttpProblem:
     for kind, status, code in _STATUS:
         if isinstance(error, kind):
             retry_after_s = RETRY_AFTER_S if status == HTTPStatus.SERVICE_UNAVAILABLE else None
-            return HttpProblem(
-                status,
-                str(error),
-                code=code,
-                retry_after_s=retry_after_s,
-            )
+            return HttpProblem(status, str(error), code=code, retry_after_s=retry_after_s)
     return HttpProblem(500, str(error))
 
 
@@ -150,10 +145,7 @@ def install(app: Flask) -> None:
         problem = as_problem(error)
         if problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             log.warning(
-                "request failed request=%s status=%d reason=%s",
-                g.request_id,
-                problem.status,
-                error,
+                "request failed request=%s status=%d reason=%s", g.request_id, problem.status, error
             )
         return respond(problem)
 

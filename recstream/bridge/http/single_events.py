@@ -175,12 +175,7 @@ class SingleEvents(Background):
 
     def _head(self, status: HTTPStatus, named: dict[str, str]) -> bytes:
         """Return the head of an answer, with places for the body's length and the request's id."""
-        headers = {
-            **named,
-            "Content-Length": "%d",
-            **self._headers,
-            request_id.HEADER: "%b",
-        }
+        headers = {**named, "Content-Length": "%d", **self._headers, request_id.HEADER: "%b"}
         lines = [f"HTTP/1.1 {int(status)} {status.phrase}"]
         lines += [f"{name.lower()}: {value}" for name, value in headers.items()]
         return "\r\n".join([*lines, "", ""]).encode("ascii")

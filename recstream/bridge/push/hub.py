@@ -76,11 +76,7 @@ class Hub:
     """
 
     def __init__(
-        self,
-        event_log: EventLog,
-        snapshots: FirstMessages,
-        feed: LogFeed,
-        topics: Collection[str],
+        self, event_log: EventLog, snapshots: FirstMessages, feed: LogFeed, topics: Collection[str]
     ) -> None:
         self._log = event_log
         self._topics = topics

@@ -209,11 +209,7 @@ class LogFeed(Background):
         self._by_partition[tp].add(cursor)
         self._watch(tp, end)
         state = SubscriptionState(
-            ch="log",
-            offset=end - 1,
-            recovered=recovered,
-            topic=tp.topic,
-            partition=tp.partition,
+            ch="log", offset=end - 1, recovered=recovered, topic=tp.topic, partition=tp.partition
         )
         return cursor, state
 

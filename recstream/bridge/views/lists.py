@@ -46,14 +46,7 @@ from recstream.core.records import (
 )
 from recstream.erasure import BLANK_KEY, forgetting, marked, scrub
 from recstream.errors import LogError, StartupError
-from recstream.log import (
-    MODELS,
-    RECOMMENDATIONS,
-    EventLog,
-    Record,
-    TopicPartition,
-    partition_for,
-)
+from recstream.log import MODELS, RECOMMENDATIONS, EventLog, Record, TopicPartition, partition_for
 
 log = logging.getLogger(__name__)
 
@@ -226,11 +219,7 @@ class Views:
         return models
 
     def _apply(
-        self,
-        record: Record,
-        batch: WriteBatch,
-        models: list[ModelRecord],
-        touched: set[str],
+        self, record: Record, batch: WriteBatch, models: list[ModelRecord], touched: set[str]
     ) -> None:
         """Add one record to a batch of writes."""
         if record.topic == MODELS:

@@ -49,10 +49,7 @@ def forget(
         click.confirm(f"Erase all data of {user!r}? This can't be undone", abort=True, err=True)
     is_kafka = settings.broker_url.startswith("kafka://")
     request = ForgetRequested(
-        id=str(ULID()),
-        user=user,
-        requested_ts=time.time_ns() // 1_000_000,
-        is_urgent=is_urgent,
+        id=str(ULID()), user=user, requested_ts=time.time_ns() // 1_000_000, is_urgent=is_urgent
     )
     request_erasure(event_log, request)
     if not wait or (is_kafka and not is_urgent and settings.forget_after_s):

@@ -284,10 +284,7 @@ def _topic(settings: Settings, url: str, how: dict[str, Any], *, as_json: bool) 
         stopped_by_signals(stopping, is_bounded=False),
     ):
         report = import_topic(
-            run.log,
-            source,
-            mapping,
-            is_followed=lambda: how["follow"] and not stopping.is_set(),
+            run.log, source, mapping, is_followed=lambda: how["follow"] and not stopping.is_set()
         )
         run.finish(report)
 

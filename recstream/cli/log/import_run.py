@@ -49,9 +49,7 @@ class Import:
         if self._bars is not None:
             self._bars.close()
         rate = report.imported / max(report.seconds, 1e-9)
-        lines = [
-            f"{report.imported:,} events imported in {report.seconds:.2f} s ({rate:,.0f}/s)",
-        ]
+        lines = [f"{report.imported:,} events imported in {report.seconds:.2f} s ({rate:,.0f}/s)"]
         if report.users:
             lines.append(f"the file names {report.users:,} users and {report.items:,} items")
         if report.already:

@@ -120,13 +120,7 @@ def replay(
             evaluate=evaluate,
         )
         with _progress() as progress:
-            report = run_replay(
-                log,
-                store,
-                plan,
-                fold_at=fold_at,
-                progress=progress,
-            )
+            report = run_replay(log, store, plan, fold_at=fold_at, progress=progress)
     say(report, _describe(report, verify=verify), as_json=as_json)
     if not report.is_identical:
         raise DifferencesFoundError(_first_difference(report))

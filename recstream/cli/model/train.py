@@ -30,10 +30,7 @@ def train(event_log: EventLog, reason: str, force: bool, wait: bool, timeout_s: 
       recstream train --no-wait --json
     """
     request = TrainingRequested(
-        id=str(ULID()),
-        requested_ts=time.time_ns() // 1_000_000,
-        reason=reason,
-        force=force,
+        id=str(ULID()), requested_ts=time.time_ns() // 1_000_000, reason=reason, force=force
     )
     answer = None if not wait else expect_generation(event_log)
     submit(event_log, request)

@@ -51,9 +51,7 @@ def what_if() -> None:
 )
 @click.option("-n", "n_items", type=click.IntRange(1, 500), help="Length of the list.")
 @click.option(
-    "--half-life-days",
-    type=Number(min=0, min_open=True),
-    help="Half-life of event weights.",
+    "--half-life-days", type=Number(min=0, min_open=True), help="Half-life of event weights."
 )
 @_steering
 @_generation

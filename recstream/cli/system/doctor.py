@@ -17,11 +17,7 @@ MARKS = {"ok": "ok     ", "warning": "warning", "failed": "FAILED "}
 @json_option
 @click.pass_context
 def doctor(
-    context: click.Context,
-    settings: Settings,
-    show_settings: bool,
-    warm_up: bool,
-    as_json: bool,
+    context: click.Context, settings: Settings, show_settings: bool, warm_up: bool, as_json: bool
 ) -> None:
     """Check this machine and the installation; exit code 1 if a check fails.
 

@@ -83,11 +83,7 @@ class ItemFoldIn:
         targets = None if centre is None else residual_targets(fixed, rows, centre)
         with open_pool(threads) as pool:
             solve(
-                plan,
-                Axes(fixed, self._spectrum, self._n_factors),
-                out,
-                pool=pool,
-                targets=targets,
+                plan, Axes(fixed, self._spectrum, self._n_factors), out, pool=pool, targets=targets
             )
         if centre is not None:
             out += centre

@@ -297,11 +297,7 @@ def solve(
             cg_steps(z, width, fixed.spectrum, part, *entries, steps, tolerance, target, loss)
         )
 
-    pool.run_all(
-        (gradient, plan.gradient),
-        (primal, plan.long),
-        (dual, plan.short),
-    )
+    pool.run_all((gradient, plan.gradient), (primal, plan.long), (dual, plan.short))
     total = float(loss @ plan.missing)
     if not np.isfinite(total):
         bad = np.flatnonzero(~np.isfinite(loss))

@@ -291,11 +291,7 @@ class ALS:
     def _axes(self, half: _HalfStep, factors: Float32s, pool: Pool) -> tuple[Float64s, Float32s]:
         """Return the principal axes of the fixed side of a half-step."""
         return principal_axes(
-            factors,
-            self.n_factors,
-            half.fixed_missing,
-            self.objective.unobserved_weight,
-            pool=pool,
+            factors, self.n_factors, half.fixed_missing, self.objective.unobserved_weight, pool=pool
         )
 
     def _half_step(self, half: _HalfStep, out: Float32s, factors: Float32s, pool: Pool) -> Solved:

@@ -91,11 +91,7 @@ def ridge(
 
 
 def _choose(
-    features: sparse.csr_matrix,
-    y: Float64s,
-    c: Float64s,
-    penalties: Sequence[float],
-    pool: Pool,
+    features: sparse.csr_matrix, y: Float64s, c: Float64s, penalties: Sequence[float], pool: Pool
 ) -> tuple[Float64s, float]:
     """Return the λ with the least error on held-out items for each factor, and the R²."""
     every = -(-len(y) // CHOOSING)

@@ -14,12 +14,6 @@ from recstream.core.history.fold import (
     apply,
     seen_items,
 )
-from recstream.core.history.matrix import (
-    Row,
-    history_rows,
-    matrix_row,
-    matrix_rows,
-    stack,
-)
+from recstream.core.history.matrix import Row, history_rows, matrix_row, matrix_rows, stack
 from recstream.core.history.row_columns import parse_rows
 from recstream.core.history.settings_timeline import ActiveSettings, SettingsTimeline

@@ -30,12 +30,8 @@ from recstream.core.history.fold import (
     RatedEntry,
     Weight,
 )
-from recstream.core.history.fold import (
-    item_hash as item_hash,  # noqa: PLC0414 - the pages of rows, here and below
-)
-from recstream.core.history.fold import (
-    pages_of as pages_of,  # noqa: PLC0414
-)
+from recstream.core.history.fold import item_hash as item_hash  # noqa: PLC0414 - the pages of rows, here and below
+from recstream.core.history.fold import pages_of as pages_of  # noqa: PLC0414
 from recstream.core.history.profile import Pairs
 from recstream.errors import SchemaUnsupported
 

@@ -233,9 +233,7 @@ def gather(
 
 
 def gather_all(
-    columns: Sequence[Int32s],
-    v: Sequence[Float32s],
-    tables: Sequence[tuple[Neighbours, float]],
+    columns: Sequence[Int32s], v: Sequence[Float32s], tables: Sequence[tuple[Neighbours, float]]
 ) -> list[NeighbourScores]:
     """Return `gather` of many users."""
     gathered = []

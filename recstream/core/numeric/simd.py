@@ -186,9 +186,7 @@ def emit_fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
     if "fma" not in FEATURES:
         return builder.fadd(builder.fmul(a, b), c)
     function = declare(
-        builder.module,
-        ir.FunctionType(VECTOR, [VECTOR] * 3),
-        f"llvm.fma.v{LANES}f32",
+        builder.module, ir.FunctionType(VECTOR, [VECTOR] * 3), f"llvm.fma.v{LANES}f32"
     )
     return builder.call(function, [a, b, c])
 

@@ -333,12 +333,7 @@ def count_in_place(
 
 @helper
 def credit_in_place(
-    sums: Float64s,
-    totals: Float64s,
-    credit: Float64s,
-    clock: float,
-    item: int,
-    part: float,
+    sums: Float64s, totals: Float64s, credit: Float64s, clock: float, item: int, part: float
 ) -> None:
     """Move the mixture weights towards the memories that predicted the item: one online EM step.
 

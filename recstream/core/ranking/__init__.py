@@ -8,8 +8,4 @@ from recstream.core.ranking.compiled_arm import CompiledArm, compile_arm, steeri
 from recstream.core.ranking.explain import Explanation, explain
 from recstream.core.ranking.rank import DEFAULT_ARM, Ranked, rank
 from recstream.core.ranking.reasons import score_terms
-from recstream.core.ranking.recommendations import (
-    describe,
-    encode_list,
-    item_ids,
-)
+from recstream.core.ranking.recommendations import describe, encode_list, item_ids

@@ -17,12 +17,7 @@ _BLOCK = 4 * LANES
 
 @helper
 def diversify(
-    rows: Int32s,
-    scores: Float32s,
-    n_rows: int,
-    n_chosen: int,
-    shape: ListRules,
-    items: Float32s,
+    rows: Int32s, scores: Float32s, n_rows: int, n_chosen: int, shape: ListRules, items: Float32s
 ) -> None:
     """Move the chosen rows to the front, in place: maximal marginal relevance (MMR).
 

@@ -118,10 +118,7 @@ def neighbour_terms(
 @interpretable
 @compiled
 def _largest_entries(
-    terms: tuple[Float64s, Float64s, Float64s, Float64s],
-    row: int,
-    best: Int64s,
-    parts: Float64s,
+    terms: tuple[Float64s, Float64s, Float64s, Float64s], row: int, best: Int64s, parts: Float64s
 ) -> tuple[float, int]:
     """Write an item's largest terms of entries, descending; ties by place.
 

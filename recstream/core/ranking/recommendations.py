@@ -212,11 +212,7 @@ def describe(
     reasons = _reasons(ranked, history, generation)
     return tuple(
         RecommendedItem(
-            item=item,
-            rank=at,
-            score=round(score, SCORE_DIGITS),
-            was=was.get(item, 0),
-            why=why,
+            item=item, rank=at, score=round(score, SCORE_DIGITS), was=was.get(item, 0), why=why
         )
         for at, (item, score, why) in enumerate(
             zip(ids, ranked.scores.tolist(), reasons, strict=True), start=first

@@ -9,10 +9,7 @@ from numpy.typing import NDArray
 
 from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s
 from recstream.core.numeric.jit import ZERO, compiled, helper, interpretable
-from recstream.core.numeric.simd import (
-    LINE,
-    prefetch,
-)
+from recstream.core.numeric.simd import LINE, prefetch
 from recstream.core.ranking.batch import (
     BaseScoring,
     ListBuffers,

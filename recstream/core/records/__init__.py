@@ -3,12 +3,7 @@
 One module a topic, with its structs and its decoder. REST and WebSocket send lists as JSON.
 """
 
-from recstream.core.records.catalogue import (
-    Item,
-    Time,
-    decode_item,
-    decode_stored_item,
-)
+from recstream.core.records.catalogue import Item, Time, decode_item, decode_stored_item
 from recstream.core.records.control import (
     CheckpointRequested,
     ControlRecord,
@@ -23,10 +18,7 @@ from recstream.core.records.control import (
     TrainingRequested,
     decode_control,
 )
-from recstream.core.records.dead_letters import (
-    DeadLetter,
-    decode_dead_letter,
-)
+from recstream.core.records.dead_letters import DeadLetter, decode_dead_letter
 from recstream.core.records.list_columns import (
     LIST_FORMAT,
     ListColumns,

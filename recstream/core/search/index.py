@@ -286,10 +286,7 @@ class ItemIndex:
 
     def _bound(self, groups: NDArray[np.int64]) -> None:
         """Recompute the bounds of groups from their items."""
-        for source, target in (
-            (self._norm, self.group_norm),
-            (self.bound_bias, self.group_bias),
-        ):
+        for source, target in ((self._norm, self.group_norm), (self.bound_bias, self.group_bias)):
             whole = len(source) // _GROUP
             inside = groups[groups < whole]
             target[inside] = source[: whole * _GROUP].reshape(whole, _GROUP)[inside].max(axis=1)

@@ -114,11 +114,7 @@ class SegmentCounts:
         return math.exp2(max(-_MAX_EXPONENT, min(_MAX_EXPONENT, exponent)))
 
     def boosts(
-        self,
-        properties: Iterable[tuple[str, Any]],
-        popularity_weight: float,
-        n: int,
-        now_ms: int,
+        self, properties: Iterable[tuple[str, Any]], popularity_weight: float, n: int, now_ms: int
     ) -> list[tuple[str, float]]:
         """Return boosts that turn the popularity of all users into that of a segment.
 

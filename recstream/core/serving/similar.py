@@ -58,11 +58,7 @@ class Neighbour(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def similar_requested(
-    generation: Generation,
-    item: str,
-    request: ListRequest,
-    steering: Steering | None,
-    now_ms: int,
+    generation: Generation, item: str, request: ListRequest, steering: Steering | None, now_ms: int
 ) -> tuple[Neighbour, ...]:
     """Return the page of similar items that a request asks for, by the rules that hold for everybody.
 

@@ -3,12 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from recstream.core.steering.rules import (
-    AttributeTest,
-    Audience,
-    Now,
-    moment_ms,
-)
+from recstream.core.steering.rules import AttributeTest, Audience, Now, moment_ms
 
 
 def is_for(

@@ -2,15 +2,9 @@
 
 from collections.abc import Iterator
 
-from recstream.core.steering.arms import (
-    Arm,
-)
-from recstream.core.steering.document import (
-    Steering,
-)
-from recstream.core.steering.options import (
-    Blend,
-)
+from recstream.core.steering.arms import Arm
+from recstream.core.steering.document import Steering
+from recstream.core.steering.options import Blend
 from recstream.core.steering.placements import Placement
 from recstream.core.steering.rules import (
     AttributeTest,

@@ -7,9 +7,7 @@ import msgspec
 
 from recstream.core.events import EventWeights
 from recstream.core.json_input import check_depth, decode_json
-from recstream.core.steering.arms import (
-    Arm,
-)
+from recstream.core.steering.arms import Arm
 from recstream.core.steering.document import (
     MAX_BYTES,
     MAX_CONDITIONS,
@@ -18,9 +16,7 @@ from recstream.core.steering.document import (
     Steering,
     encode_steering,
 )
-from recstream.core.steering.options import (
-    Blend,
-)
+from recstream.core.steering.options import Blend
 from recstream.core.steering.placements import override
 from recstream.core.steering.request import ListRequest
 from recstream.core.steering.rules import (

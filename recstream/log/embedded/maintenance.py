@@ -61,10 +61,7 @@ class _Topic(NamedTuple):
 
 
 def maintain(
-    log: EmbeddedLog,
-    *,
-    tombstone_delay_ms: int = DAY_MS,
-    min_dirty_ratio: float = MIN_DIRTY_RATIO,
+    log: EmbeddedLog, *, tombstone_delay_ms: int = DAY_MS, min_dirty_ratio: float = MIN_DIRTY_RATIO
 ) -> MaintenanceResult:
     """Drop expired records, compact, merge small segments, checkpoint the write-ahead log.
 

@@ -65,10 +65,7 @@ class Appender:
         return self._n_open
 
     def submit(
-        self,
-        records: Sequence[NewRecord],
-        offsets: Mapping[TopicPartition, int] | None,
-        done: Done,
+        self, records: Sequence[NewRecord], offsets: Mapping[TopicPartition, int] | None, done: Done
     ) -> None:
         """Append in the background; ``done(positions, error)`` is called in the thread."""
         with self._changed:

@@ -83,9 +83,7 @@ class BatchDelivery(Consumer):
         super().__post_init__()
 
     async def append(
-        self,
-        records: Sequence[NewRecord],
-        offsets: Mapping[TopicPartition, int] | None = None,
+        self, records: Sequence[NewRecord], offsets: Mapping[TopicPartition, int] | None = None
     ) -> list[Position]:
         """Append records, durable on return, and commit next offsets; see `Work`.
 

@@ -248,9 +248,7 @@ class Consumer(BatchDelivery, driver.Consumer):
     # Writing
 
     async def append(
-        self,
-        records: Sequence[NewRecord],
-        offsets: Mapping[TopicPartition, int] | None = None,
+        self, records: Sequence[NewRecord], offsets: Mapping[TopicPartition, int] | None = None
     ) -> list[Position]:
         """Append records in one transaction, as the owner of the partition whose offset is given.
 

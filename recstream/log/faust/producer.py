@@ -144,10 +144,7 @@ class Producer(base.Producer):
         self.connection.appender.submit([unsent.record for unsent in gathered], None, done)
 
     def _resolve(
-        self,
-        gathered: list[_Unsent],
-        positions: list[Position] | None,
-        error: BaseException | None,
+        self, gathered: list[_Unsent], positions: list[Position] | None, error: BaseException | None
     ) -> None:
         self.n_unsent -= len(gathered)
         self._sent.set()

@@ -191,8 +191,7 @@ class Rebalancer(Service):
                 for partition in partitions
             }
             assignments[member_id] = MemberAssignment(
-                tuple(owned - taken),
-                msgspec.msgpack.encode((given.assignment, given.user_data)),
+                tuple(owned - taken), msgspec.msgpack.encode((given.assignment, given.user_data))
             )
             taken |= owned
         try:

@@ -153,11 +153,7 @@ class _TransactionalProducer:
     """The transactional producer of one partition."""
 
     def __init__(
-        self,
-        shared: dict[str, Any],
-        name: str,
-        tp: TopicPartition,
-        errors: ClientErrors,
+        self, shared: dict[str, Any], name: str, tp: TopicPartition, errors: ClientErrors
     ) -> None:
         self._shared = shared
         self._tp = tp

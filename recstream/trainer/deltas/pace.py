@@ -53,12 +53,7 @@ class DeltaPacer:
         return max(0.0, due)
 
     def send(
-        self,
-        deltas: Deltas,
-        histories: Histories,
-        catalogue: CatalogueState,
-        *,
-        now_ms: int,
+        self, deltas: Deltas, histories: Histories, catalogue: CatalogueState, *, now_ms: int
     ) -> None:
         """Publish an item delta, then a product delta, if they are due.
 

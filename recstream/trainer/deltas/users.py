@@ -118,10 +118,7 @@ class LiveUsers:
         return found, n
 
     def fold_in_items(
-        self,
-        rows: NDArray[np.int32],
-        model: ALSModel | None,
-        prior: NDArray[np.float32] | None,
+        self, rows: NDArray[np.int32], model: ALSModel | None, prior: NDArray[np.float32] | None
     ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
         """Return factors and user counts of items, from the current rows of users.
 

@@ -4,11 +4,5 @@
 and `changelog` fill it: rows of a file, then records of the topic.
 """
 
-from recstream.trainer.histories.columns import (
-    RUN,
-    WORDS,
-    Entries,
-    HistoryColumns,
-    UserColumns,
-)
+from recstream.trainer.histories.columns import RUN, WORDS, Entries, HistoryColumns, UserColumns
 from recstream.trainer.histories.live import FrozenHistories, Histories

@@ -16,12 +16,7 @@ from numpy.typing import NDArray
 
 from recstream.core.columns import IdTable, JoinedIds
 from recstream.core.history import Entry, History
-from recstream.core.numeric.arrays import (
-    Float64s,
-    Int32s,
-    Int64s,
-    UInt32s,
-)
+from recstream.core.numeric.arrays import Float64s, Int32s, Int64s, UInt32s
 
 WORDS = 5
 SINGLE = np.uint32(1 << 31)

@@ -269,10 +269,7 @@ def _fit(
 
 
 def fit_touched_items(
-    als: ALS,
-    found: Interactions,
-    init: ALSModel | None,
-    callback: Callable[[Iteration], object],
+    als: ALS, found: Interactions, init: ALSModel | None, callback: Callable[[Iteration], object]
 ) -> ALSModel:
     """Train on items with users only; the others get zero factors.
 

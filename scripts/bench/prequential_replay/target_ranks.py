@@ -11,11 +11,7 @@ from numpy.typing import NDArray
 from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s
 from recstream.core.numeric.jit import compiled, helper
 from recstream.core.numeric.neighbour_tables import SeedRule, write_seed_weights
-from recstream.core.popularity import (
-    TINY,
-    count_in_place,
-    credit_in_place,
-)
+from recstream.core.popularity import TINY, count_in_place, credit_in_place
 
 from .repeats import count_repeats, repeat_probability
 

@@ -11,15 +11,7 @@ from recstream.log.embedded import EmbeddedLog
 from recstream.log.partitioner import partition_for
 from recstream.log.port import NewRecord
 from recstream.log.topics import CONTROL, INTERACTIONS, RECOMMENDATIONS, topic_specs
-from tests.bridge.bridge_world import (
-    CHANGELOG,
-    SECRET,
-    World,
-    a_list,
-    event,
-    partition_of,
-    running,
-)
+from tests.bridge.bridge_world import CHANGELOG, SECRET, World, a_list, event, partition_of, running
 
 WHO = "zoe-who-will-be-forgotten"
 

@@ -9,12 +9,7 @@ from recstream.bridge.views import PipelineHistory
 from recstream.core.records import Lineage, RollbackRequested, decode_control
 from recstream.log.topics import CONTROL
 from recstream.models import open_store
-from tests.bridge.bridge_world import (
-    a_list,
-    checker_board,
-    event,
-    running,
-)
+from tests.bridge.bridge_world import a_list, checker_board, event, running
 from tests.waiting import wait_until
 
 

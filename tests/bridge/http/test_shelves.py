@@ -65,16 +65,10 @@ def test_popular_items_come_by_category_too(shop):
 
     assert [
         (each["category"], [one["item"] for one in each["items"]]) for each in answer["shelves"]
-    ] == [
-        ("even", ["i0", "i2"]),
-        ("odd", ["i1", "i3"]),
-    ]
+    ] == [("even", ["i0", "i2"]), ("odd", ["i1", "i3"])]
     assert shelf_of(
         shop.post("/v1/shelves/popular", {"n": 2, "filter": {"price": {"min": 4}}})
-    ) == [
-        "i4",
-        "i5",
-    ]
+    ) == ["i4", "i5"]
 
 
 def test_a_shelf_has_pages(shop):

@@ -2,11 +2,7 @@
 
 import threading
 
-from tests.bridge.bridge_world import (
-    closed,
-    items_of,
-    running,
-)
+from tests.bridge.bridge_world import closed, items_of, running
 from tests.waiting import wait_until
 
 

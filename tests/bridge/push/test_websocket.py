@@ -231,9 +231,7 @@ def test_who_is_too_far_behind_gets_a_gap_that_names_what_is_missing(world):
 def test_a_log_position_of_another_epoch_cannot_be_recovered(world):
     with world.socket() as client:
         client.send(
-            type="hello",
-            user="u",
-            subs=[{"ch": "log", "since": {"epoch": "gone", "offset": 3}}],
+            type="hello", user="u", subs=[{"ch": "log", "since": {"epoch": "gone", "offset": 3}}]
         )
 
         assert closed(client) == 4010

@@ -163,9 +163,7 @@ def test_a_new_bridge_answers_an_idle_user_as_the_others_do(tmp_path, monkeypatc
 def test_a_list_of_a_placement_has_the_position_of_an_idle_users_list(tmp_path, monkeypatch):
     monkeypatch.setattr(start, "NEWEST_LISTS", 0)
     with running(tmp_path) as one:
-        one.log.append(
-            [one.list_row("idle", "i1"), one.list_record(a_list("idle", "i1"))],
-        )
+        one.log.append([one.list_row("idle", "i1"), one.list_record(a_list("idle", "i1"))])
         with running(tmp_path, log=one.log) as new:
             steering = {"placements": [{"name": "home", "size": 3}]}
             assert new.call("PUT", "/v1/steering", steering).status == 202

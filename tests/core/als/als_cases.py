@@ -3,14 +3,7 @@
 import numpy as np
 import scipy.sparse as sp
 
-from recstream.core.als.half_step import (
-    Axes,
-    make_plan,
-    padded,
-    principal_axes,
-    rotate,
-    solve,
-)
+from recstream.core.als.half_step import Axes, make_plan, padded, principal_axes, rotate, solve
 from recstream.core.als.objective import Objective, count_weights, mean_count
 from recstream.core.validation import as_csr_rows
 

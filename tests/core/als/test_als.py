@@ -185,9 +185,7 @@ def test_a_warm_start_with_a_tolerance_skips_rows_and_says_so():
 
     assert steps[-1].skipped > 50
     np.testing.assert_allclose(
-        warm.user_factors @ warm.item_factors.T,
-        cold.user_factors @ cold.item_factors.T,
-        atol=0.02,
+        warm.user_factors @ warm.item_factors.T, cold.user_factors @ cold.item_factors.T, atol=0.02
     )
 
 

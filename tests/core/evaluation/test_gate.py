@@ -118,10 +118,7 @@ def test_a_candidate_trained_on_noise_is_not_accepted_and_the_reason_names_both(
     held: HeldOut,
 ) -> None:
     verdict = evaluate_candidate(
-        trained(held.histories, 2, shuffled=True),
-        trained(held.histories, 1),
-        held,
-        HALF_LIFE_MS,
+        trained(held.histories, 2, shuffled=True), trained(held.histories, 1), held, HALF_LIFE_MS
     )
 
     assert not verdict.is_accepted

@@ -67,12 +67,7 @@ def test_an_item_enters_the_lists_of_its_neighbours():
 
     table.put(0, [2, 3], [0.5, 0.75])
 
-    assert as_lists(table) == {
-        0: [(3, 0.75), (2, 0.5)],
-        1: [],
-        2: [(0, 0.5)],
-        3: [(0, 0.75)],
-    }
+    assert as_lists(table) == {0: [(3, 0.75), (2, 0.5)], 1: [], 2: [(0, 0.5)], 3: [(0, 0.75)]}
 
 
 def test_an_item_put_again_leaves_the_lists_of_neighbours_it_lost():
@@ -81,12 +76,7 @@ def test_an_item_put_again_leaves_the_lists_of_neighbours_it_lost():
 
     table.put(0, [1, 3], [0.5, 0.25])
 
-    assert as_lists(table) == {
-        0: [(1, 0.5), (3, 0.25)],
-        1: [(0, 0.5)],
-        2: [],
-        3: [(0, 0.25)],
-    }
+    assert as_lists(table) == {0: [(1, 0.5), (3, 0.25)], 1: [(0, 0.5)], 2: [], 3: [(0, 0.25)]}
 
 
 @given(

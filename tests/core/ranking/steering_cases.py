@@ -15,22 +15,10 @@ from recstream.core.neighbours import WIDTH, Neighbours, seed_weights
 from recstream.core.ranking import describe, rank
 from recstream.core.ranking.rerank import POOL
 from recstream.core.records import Item
-from recstream.core.steering.arms import (
-    Arm,
-)
-from recstream.core.steering.document import (
-    Steering,
-)
-from recstream.core.steering.rules import (
-    Boost,
-    Exclude,
-    Only,
-    Pin,
-    Rule,
-)
-from recstream.core.steering.validate import (
-    decode_steering,
-)
+from recstream.core.steering.arms import Arm
+from recstream.core.steering.document import Steering
+from recstream.core.steering.rules import Boost, Exclude, Only, Pin, Rule
+from recstream.core.steering.validate import decode_steering
 from tests.core.search.test_top_n import slow_scores
 
 HALF_LIFE_MS = 1e6

@@ -58,12 +58,7 @@ def test_why_not_says_who_made_way_for_a_newcomer() -> None:
 
     def said(item: str) -> tuple[str, int]:
         told = explain(
-            history([1, 2]),
-            FRESH,
-            item,
-            list_size=20,
-            half_life_ms=HALF_LIFE_MS,
-            steering=steering,
+            history([1, 2]), FRESH, item, list_size=20, half_life_ms=HALF_LIFE_MS, steering=steering
         )
         return told.verdict, told.rank
 

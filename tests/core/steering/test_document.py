@@ -13,20 +13,10 @@ from recstream.core.history.fold import FoldSettings, History
 from recstream.core.history.settings_timeline import SettingsTimeline
 from recstream.core.ranking.compiled_arm import matches
 from recstream.core.records import Item, SettingsActivated, SteeringSet
-from recstream.core.steering.describe import (
-    describe_steering,
-)
-from recstream.core.steering.document import (
-    MAX_BYTES,
-    Steering,
-    encode_steering,
-)
-from recstream.core.steering.rules import (
-    Condition,
-)
-from recstream.core.steering.validate import (
-    decode_steering,
-)
+from recstream.core.steering.describe import describe_steering
+from recstream.core.steering.document import MAX_BYTES, Steering, encode_steering
+from recstream.core.steering.rules import Condition
+from recstream.core.steering.validate import decode_steering
 from recstream.errors import InvalidSteering
 from tests.core.ranking.steering_cases import document, facts, shop
 

@@ -9,11 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from recstream.errors import (
-    InvalidSetting,
-    LogCorrupt,
-    LogUnavailable,
-)
+from recstream.errors import InvalidSetting, LogCorrupt, LogUnavailable
 from recstream.log import open_log
 from recstream.log.embedded import EmbeddedLog
 from recstream.log.port import NewRecord

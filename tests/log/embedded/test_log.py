@@ -10,11 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from recstream.errors import (
-    InvalidInput,
-    LogFenced,
-    NotFound,
-)
+from recstream.errors import InvalidInput, LogFenced, NotFound
 from recstream.log.embedded import EmbeddedLog
 from recstream.log.embedded.segments import MAX_BYTES
 from recstream.log.port import NewRecord, TopicPartition

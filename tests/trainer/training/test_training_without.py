@@ -3,11 +3,7 @@
 import msgspec
 import pytest
 
-from recstream.core.records import (
-    ForgetRequested,
-    GenerationAnnounced,
-    RollbackRequested,
-)
+from recstream.core.records import ForgetRequested, GenerationAnnounced, RollbackRequested
 from recstream.erasure import without
 from recstream.log.decode import decode
 from recstream.log.port import NewRecord, Record

@@ -92,11 +92,7 @@ class SimilarAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ItemFields(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    rename={"from_": "from"},
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"from_": "from"}
 ):
     """A product as a client sends it; ``item`` is optional where the URL contains it.
 

@@ -96,16 +96,12 @@ class ModelRoutes:
     def post_training_run(self, body: TrainingBody) -> TrainingAccepted:
         """Request a training run."""
         requested = TrainingRequested(
-            id=self._deps.new_id(),
-            requested_ts=timestamp_ms(self._deps.now()),
-            reason=body.reason,
+            id=self._deps.new_id(), requested_ts=timestamp_ms(self._deps.now()), reason=body.reason
         )
         offset = submit(self._deps.log, requested)
         current = self._deps.recommender.current
         return TrainingAccepted(
-            id=requested.id,
-            offset=offset,
-            generation=None if current is None else current[0],
+            id=requested.id, offset=offset, generation=None if current is None else current[0]
         )
 
     @route("GET", "/v1/models")

@@ -69,10 +69,7 @@ class PushRoutes:
         access="public",
         status=101,
         produces="",
-        problems={
-            403: "The page's origin is not allowed",
-            426: "Not a WebSocket handshake",
-        },
+        problems={403: "The page's origin is not allowed", 426: "Not a WebSocket handshake"},
     )
     def websocket(self) -> Response:
         """Open a WebSocket, subprotocol recstream.v1; /asyncapi.json describes it."""

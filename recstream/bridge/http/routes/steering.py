@@ -48,8 +48,7 @@ class PreviewQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Whose lists to preview."""
 
     users: Annotated[
-        str,
-        msgspec.Meta(description="Up to 50 ids, separated by commas; default: recent users"),
+        str, msgspec.Meta(description="Up to 50 ids, separated by commas; default: recent users")
     ] = ""
     n_users: Annotated[
         int, msgspec.Meta(ge=1, le=MAX_PREVIEWED, description="Number of recent users")

@@ -17,8 +17,7 @@ class HoldersQuery(msgspec.Struct, frozen=True, kw_only=True):
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 20
     after: Annotated[
-        str,
-        msgspec.Meta(max_length=MAX_ID_CHARACTERS, description="`next` of the previous page"),
+        str, msgspec.Meta(max_length=MAX_ID_CHARACTERS, description="`next` of the previous page")
     ] = ""
 
 

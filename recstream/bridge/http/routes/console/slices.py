@@ -100,12 +100,7 @@ class SliceRoutes:
         def write(path: Path) -> None:
             manifest = deps.time_travel.ask(
                 lambda travel: export(
-                    deps.log,
-                    deps.models,
-                    travel.snapshots,
-                    ranges,
-                    path,
-                    user=body.user or None,
+                    deps.log, deps.models, travel.snapshots, ranges, path, user=body.user or None
                 )
             )
             manifests.append(manifest)
