@@ -11,12 +11,7 @@ from recstream.control.reader import read_timeline
 from recstream.core.content.score_scale import COLD_START_BOOST
 from recstream.core.content.summary import summarise
 from recstream.core.generation.generation import Generation
-from recstream.core.records import (
-    DeltaAnnounced,
-    Item,
-    RollbackRequested,
-    TrainingRequested,
-)
+from recstream.core.records import DeltaAnnounced, Item, RollbackRequested, TrainingRequested
 from recstream.log.embedded import maintain
 from recstream.log.port import NewRecord
 from recstream.log.topics import CATALOGUE, CONTROL
