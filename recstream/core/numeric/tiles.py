@@ -6,6 +6,7 @@ registers of 16 numbers with AVX-512, 16 registers of 8 with AVX2.
 
 # ruff: noqa: ARG001  (numba passes every argument by position)
 
+from functools import partial
 from typing import Any
 
 from llvmlite import ir
@@ -95,11 +96,6 @@ def _int(value: int) -> Any:
     return ir.Constant(_I64, value)
 
 
-def _pointer(context: Any, builder: Any, kind: Any, array: Any, offset: Any) -> Any:
-    """Return the address of element `offset` of a flat array."""
-    return address(context, builder, kind, array, offset)
-
-
 @intrinsic
 def dot_tile(_: Any, a: Any, first: Any, second: Any, stride: Any, length: Any, out: Any) -> Any:
     """Fill ``out[4 i + j]`` with row ``first + i·stride`` times row ``second + j·stride``.
@@ -108,19 +104,15 @@ def dot_tile(_: Any, a: Any, first: Any, second: Any, stride: Any, length: Any, 
     """
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        where = partial(address, context, builder)
         array, first_at, second_at, step, n, result = args
         kind = signature.args[0]
         lefts = [
-            _pointer(
-                context, builder, kind, array, builder.add(first_at, builder.mul(step, _int(i)))
-            )
+            where(kind, array, builder.add(first_at, builder.mul(step, _int(i))))
             for i in range(DOT_ROWS)
         ]
         rights = [
-            _pointer(
-                context, builder, kind, array, builder.add(second_at, builder.mul(step, _int(j)))
-            )
-            for j in range(4)
+            where(kind, array, builder.add(second_at, builder.mul(step, _int(j)))) for j in range(4)
         ]
         slots = _accumulators(builder, DOT_ROWS * 4)
         with cgutils.for_range_slice(builder, _int(0), n, _int(LANES), intp=_I64) as (k, _count):
@@ -131,7 +123,7 @@ def dot_tile(_: Any, a: Any, first: Any, second: Any, stride: Any, length: Any, 
                     slot = slots[4 * i + j]
                     builder.store(emit_fma(builder, row, column, builder.load(slot)), slot)
         sums = _sums(builder, [builder.load(slot) for slot in slots])
-        emit_store(builder, _pointer(context, builder, signature.args[5], result, _int(0)), sums)
+        emit_store(builder, where(signature.args[5], result, _int(0)), sums)
         return context.get_dummy_value()
 
     i64 = types.int64
@@ -160,19 +152,14 @@ def outer_tile(
     """
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        where = partial(address, context, builder)
         a_, a_at_, a_row_, a_step_, b_, b_at_, b_step_, n, c_, c_at_, c_row_ = args
         lefts = [
-            _pointer(
-                context,
-                builder,
-                signature.args[0],
-                a_,
-                builder.add(a_at_, builder.mul(a_row_, _int(i))),
-            )
+            where(signature.args[0], a_, builder.add(a_at_, builder.mul(a_row_, _int(i))))
             for i in range(OUTER_ROWS)
         ]
-        right = _pointer(context, builder, signature.args[4], b_, b_at_)
-        target = _pointer(context, builder, signature.args[8], c_, c_at_)
+        right = where(signature.args[4], b_, b_at_)
+        target = where(signature.args[8], c_, c_at_)
         slots = _accumulators(builder, OUTER_ROWS * 2)
         with cgutils.for_range(builder, n, intp=_I64) as loop:
             row = builder.gep(right, [builder.mul(loop.index, b_step_)])
@@ -187,11 +174,8 @@ def outer_tile(
             for j in range(2):
                 offset = builder.add(builder.mul(c_row_, _int(i)), _int(j * LANES))
                 at = builder.gep(target, [offset])
-                emit_store(
-                    builder,
-                    at,
-                    builder.fadd(emit_load(builder, at), builder.load(slots[2 * i + j])),
-                )
+                total = builder.fadd(emit_load(builder, at), builder.load(slots[2 * i + j]))
+                emit_store(builder, at, total)
         return context.get_dummy_value()
 
     i64 = types.int64
@@ -208,9 +192,10 @@ def dot_group(
     """
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        where = partial(address, context, builder)
         z_, offsets_, first_, vector_, n, out_, out_at_ = args
-        rows = _group_rows(context, builder, signature.args, z_, offsets_, first_)
-        base = _pointer(context, builder, signature.args[3], vector_, _int(0))
+        rows = _group_rows(builder, where, signature.args, z_, offsets_, first_)
+        base = where(signature.args[3], vector_, _int(0))
         slots = _accumulators(builder, GROUP)
         with cgutils.for_range_slice(builder, _int(0), n, _int(LANES), intp=_I64) as (k, _count):
             factor = emit_load(builder, builder.gep(base, [k]))
@@ -218,7 +203,7 @@ def dot_group(
                 row = emit_load(builder, builder.gep(at, [k]))
                 builder.store(emit_fma(builder, row, factor, builder.load(slot)), slot)
         sums = _sums(builder, [builder.load(slot) for slot in slots])
-        emit_store(builder, _pointer(context, builder, signature.args[5], out_, out_at_), sums)
+        emit_store(builder, where(signature.args[5], out_, out_at_), sums)
         return context.get_dummy_value()
 
     i64 = types.int64
@@ -239,24 +224,17 @@ def axpy_group(
     """Add GROUP rows of `z`, each times ``factors[factors_at + i]``, to a vector, in order."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        where = partial(address, context, builder)
         z_, offsets_, first_, factors_, factors_at_, vector_, n = args
-        rows = _group_rows(context, builder, signature.args, z_, offsets_, first_)
+        rows = _group_rows(builder, where, signature.args, z_, offsets_, first_)
         times = [
             emit_splat(
                 builder,
-                builder.load(
-                    _pointer(
-                        context,
-                        builder,
-                        signature.args[3],
-                        factors_,
-                        builder.add(factors_at_, _int(i)),
-                    )
-                ),
+                builder.load(where(signature.args[3], factors_, builder.add(factors_at_, _int(i)))),
             )
             for i in range(GROUP)
         ]
-        base = _pointer(context, builder, signature.args[5], vector_, _int(0))
+        base = where(signature.args[5], vector_, _int(0))
         with cgutils.for_range_slice(builder, _int(0), n, _int(LANES), intp=_I64) as (k, _count):
             at = builder.gep(base, [k])
             total = emit_load(builder, at)
@@ -270,21 +248,11 @@ def axpy_group(
 
 
 def _group_rows(
-    context: Any, builder: Any, kinds: Any, z: Any, offsets: Any, first: Any
+    builder: Any, where: Any, kinds: Any, z: Any, offsets: Any, first: Any
 ) -> list[Any]:
     """Return the addresses of GROUP rows; an array holds their offsets."""
-    return [
-        _pointer(
-            context,
-            builder,
-            kinds[0],
-            z,
-            builder.load(
-                _pointer(context, builder, kinds[1], offsets, builder.add(first, _int(i)))
-            ),
-        )
-        for i in range(GROUP)
-    ]
+    places = [where(kinds[1], offsets, builder.add(first, _int(i))) for i in range(GROUP)]
+    return [where(kinds[0], z, builder.load(place)) for place in places]
 
 
 @intrinsic
@@ -297,7 +265,8 @@ def prefetch_group(_: Any, z: Any, offsets: Any, first: Any, length: Any) -> Any
         request = declare(
             builder.module, ir.FunctionType(ir.VoidType(), [byte] + [_I32] * 3), "llvm.prefetch.p0"
         )
-        rows = _group_rows(context, builder, signature.args, z_, offsets_, first_)
+        where = partial(address, context, builder)
+        rows = _group_rows(builder, where, signature.args, z_, offsets_, first_)
         with cgutils.for_range_slice(builder, _int(0), n, _int(LINE), intp=_I64) as (k, _count):
             for row in rows:
                 at = builder.bitcast(builder.gep(row, [k]), byte)
