@@ -152,6 +152,112 @@ def _multiply(
     return n_cold
 
 
+@helper
+def _merge_base(
+    base: Int64s,
+    mine: Int64s,
+    keys: Int32s,
+    totals: Float64s,
+    is_settled: Bools,
+    shift: int,
+    changed: Int64s,
+) -> None:
+    """Write the base list with neighbour scores added, in the order of `keep`.
+
+    Parameters
+    ----------
+    base : (n,) int64
+        Keys by base score, the worst first.
+    mine : (n,) int64
+        Written.
+    keys, totals, is_settled : (room,)
+        The hash table of `_gather`, and whether an item needs no further look; changed.
+    changed : (n,) int64
+        Overwritten.
+    """
+    mine[:] = EMPTY_KEY
+    n_changed, free = 0, len(mine)
+    for at in range(len(base) - 1, -1, -1):
+        key = base[at]
+        if key == EMPTY_KEY:
+            break
+        place = _slot_of(keys, shift, row_of(key))
+        if keys[place] < 0:
+            free -= 1
+            mine[free] = key
+        else:
+            is_settled[place] = True
+            total = np.float64(score_of(key)) + totals[place]
+            changed[n_changed] = key_of(np.float32(total), row_of(key))
+            n_changed += 1
+    for at in range(n_changed):
+        keep(mine, changed[at])
+
+
+@helper
+def _add_open(
+    scoring: BaseScoring,
+    u: int,
+    limit: float,
+    reach: float,
+    keys: Int32s,
+    totals: Float64s,
+    is_settled: Bools,
+    used: Int32s,
+    bound: Float64s,
+    open_places: Int32s,
+    mine: Int64s,
+) -> None:
+    """Add the items with neighbour scores that a full base list did not hold.
+
+    Parameters
+    ----------
+    limit : float
+        Last score of the base list: no other item's base score is above it.
+    reach : float
+        Length of the user's factors, rounded up.
+    keys, totals, is_settled : (room,)
+        As of `_merge_base`.
+    used : (k,) int32
+        Slots in use.
+    bound, open_places : (room,) float64, (room + 1,) int32
+        Overwritten.
+    mine : (n,) int64
+        The list, in the order of `keep`; changed.
+    """
+    users, items, bias, norm, mask = scoring
+    # 1e-6 covers rounding to float32.
+    least = np.float64(score_of(mine[0]))
+    enough = least - 1e-6 * abs(least)
+    # Collected without a branch first, so that the loads of the factors overlap.
+    most, n_open = enough, 0
+    for place in used:
+        row = keys[place]
+        most_base = min(limit, reach * np.float64(norm[row]) + np.float64(bias[row]))
+        bound[n_open] = most_base + totals[place]
+        open_places[n_open] = place
+        is_open = (bound[n_open] >= enough) & (not is_settled[place])
+        most = max(most, bound[n_open] if is_open else enough)
+        n_open += is_open
+    for at in range(n_open):
+        first = np.int64(keys[open_places[at]]) * items.shape[1]
+        for k in range(0, items.shape[1], LINE):
+            prefetch(items, first + k)
+    # Items with high bounds first: they raise the minimum for the others.
+    middle = 0.5 * (enough + most)
+    for turn in range(2):
+        for at in range(n_open):
+            if (bound[at] < middle) != (turn == 1) or bound[at] < enough:
+                continue
+            place = open_places[at]
+            row = keys[place]
+            if len(mask) == 0 or mask[row]:
+                score = np.float64(exact_score(users[u], items[row], bias[row]))
+                keep(mine, key_of(np.float32(score + totals[place]), row))
+                least = np.float64(score_of(mine[0]))
+                enough = least - 1e-6 * abs(least)
+
+
 @interpretable
 @compiled
 def add_neighbour_scores(
@@ -236,68 +342,22 @@ def add_neighbour_scores(
             place = _slot_of(keys, shift, cooling.rows[at])
             to_cooling[at] = totals[place] if keys[place] >= 0 else 0.0
         mine = lists[u]
-        for at in range(length):
-            base[at] = mine[at]
-            mine[at] = EMPTY_KEY
-        n_changed, free = 0, length
-        for at in range(length - 1, -1, -1):
-            key = base[at]
-            if key == EMPTY_KEY:
-                break
-            place = _slot_of(keys, shift, row_of(key))
-            if keys[place] < 0:
-                free -= 1
-                mine[free] = key
-            else:
-                is_settled[place] = True
-                total = np.float64(score_of(key)) + totals[place]
-                changed[n_changed] = key_of(np.float32(total), row_of(key))
-                n_changed += 1
-        for at in range(n_changed):
-            keep(mine, changed[at])
+        base[:] = mine
+        _merge_base(base, mine, keys, totals, is_settled, shift, changed)
         out = user_rows(excluded, u)
         reach = 0.0
         for k in range(users.shape[1]):
             reach += np.float64(users[u, k]) * np.float64(users[u, k])
         reach = math.sqrt(reach) * (1.0 + 1e-9)
-        # A base list that is not full holds every eligible item. For a full one, the base score of any
-        # other item is at most its last score, and at most the bound from the item's length.
         if base[0] != EMPTY_KEY:
             limit = np.float64(score_of(base[0]))
             for row in out:
                 place = _slot_of(keys, shift, row)
                 is_settled[place] = keys[place] >= 0
-            # 1e-6 covers rounding to float32.
-            least = np.float64(score_of(mine[0]))
-            enough = least - 1e-6 * abs(least)
-            # Collected without a branch first, so that the loads of the factors overlap.
-            most, n_open = enough, 0
-            for at in range(n_used):
-                place = used[at]
-                row = keys[place]
-                most_base = min(limit, reach * np.float64(norm[row]) + np.float64(bias[row]))
-                bound[n_open] = most_base + totals[place]
-                open_places[n_open] = place
-                is_open = (bound[n_open] >= enough) & (not is_settled[place])
-                most = max(most, bound[n_open] if is_open else enough)
-                n_open += is_open
-            for at in range(n_open):
-                first = np.int64(keys[open_places[at]]) * items.shape[1]
-                for k in range(0, items.shape[1], LINE):
-                    prefetch(items, first + k)
-            # Items with high bounds first: they raise the minimum for the others.
-            middle = 0.5 * (enough + most)
-            for turn in range(2):
-                for at in range(n_open):
-                    if (bound[at] < middle) != (turn == 1) or bound[at] < enough:
-                        continue
-                    place = open_places[at]
-                    row = keys[place]
-                    if len(mask) == 0 or mask[row]:
-                        score = np.float64(exact_score(users[u], items[row], bias[row]))
-                        keep(mine, key_of(np.float32(score + totals[place]), row))
-                        least = np.float64(score_of(mine[0]))
-                        enough = least - 1e-6 * abs(least)
+            _add_open(
+                scoring, u, limit, reach, keys, totals, is_settled, used[:n_used], bound,
+                open_places, mine,
+            )  # fmt: skip
         if cold_items.shape[1] > 0:
             best = cold_items[u]
             for at in range(n_cold):
