@@ -20,5 +20,4 @@ def __getattr__(name: str) -> Any:
         # The core reads no clock.
         als.ALS.clock = staticmethod(time.perf_counter)  # type: ignore[method-assign]
         return getattr(als, name)
-    message = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(message)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -170,10 +170,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 message = f"setting {name} must be {least:,g} to {most:,g}, got {value!r}"
                 raise InvalidSetting(message)
         if self.log_level.upper() not in logging.getLevelNamesMapping():
-            message = (
+            raise InvalidSetting(
                 f"setting log_level must be DEBUG, INFO, WARNING or ERROR, got {self.log_level!r}"
             )
-            raise InvalidSetting(message)
 
     @property
     def broker_url(self) -> str:

@@ -218,11 +218,10 @@ def _summary(
     items_would: set[str] = set()
     offsets = {} if generation is None else generations.announced[generation].offsets
     if n_pruned and not compared and is_complete:
-        message = (
+        raise NotFound(
             "the generations of this range's lists were pruned; choose a later range, or one "
             "generation for all lists"
         )
-        raise NotFound(message)
     n_changed = n_stale = n_seen = 0
     for each in compared:
         sample, listed = each.sample, each.sample.listed

@@ -81,17 +81,15 @@ class Authenticator:
             The bridge would be open to other machines, or its secret is too short.
         """
         if not settings.secret and not settings.is_loopback:
-            message = (
+            raise StartupError(
                 f"host {settings.host} can be reached from other machines, so tokens need a secret; "
                 "set RECSTREAM_SECRET or RECSTREAM_SECRET_FILE, or listen on 127.0.0.1"
             )
-            raise StartupError(message)
         if 0 < len(settings.secret) < MIN_SECRET_CHARACTERS:
-            message = (
+            raise StartupError(
                 f"secret must have at least {MIN_SECRET_CHARACTERS} characters, "
                 f"got {len(settings.secret)}; make one with `openssl rand -base64 33`"
             )
-            raise StartupError(message)
         return cls(settings.secret, now=now)
 
     def issue(self, user: str | None, *, ttl_s: int = DEFAULT_TTL_S) -> tuple[str, float]:
@@ -119,13 +117,11 @@ class Authenticator:
                 options={"require": ["exp", "scope"], "verify_exp": False, "verify_iat": False},
             )
         except Exception as error:  # PyJWT lets some of what a payload does through
-            message = f"the token is invalid: {error}"
-            raise TokenRefused(message) from error
+            raise TokenRefused(f"the token is invalid: {error}") from error
         try:
             checked = msgspec.convert(claims, _Claims)
         except (msgspec.ValidationError, OverflowError) as error:
-            message = f"the token is invalid: {error}"
-            raise TokenRefused(message) from error
+            raise TokenRefused(f"the token is invalid: {error}") from error
         if checked.scope == USER and not checked.sub:
             raise TokenRefused("the token is invalid: scope user needs a sub")
         if not math.isfinite(checked.exp):

@@ -215,8 +215,7 @@ class Recommender:
         if self._sources.views.wait_folded(partition, offset, 0.0):
             return True
         if not self._waiting.acquire(blocking=False):
-            message = f"{MAX_WAITING} requests wait for their min_position; try again later"
-            raise Overloaded(message)
+            raise Overloaded(f"{MAX_WAITING} requests wait for their min_position; try again later")
         try:
             return self._sources.views.wait_folded(partition, offset, timeout_s)
         finally:

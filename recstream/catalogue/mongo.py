@@ -251,11 +251,10 @@ class MongoCatalogue:
                 message = f"MongoDB at {self._where} refused an operation: {_first_line(error)}"
             raise CatalogueUnavailable(message) from error
         except PyMongoError as error:
-            message = (
+            raise CatalogueUnavailable(
                 f"MongoDB at {self._where} can't be reached: {_first_line(error)}; check that it"
                 " runs and that the catalogue setting names it"
-            )
-            raise CatalogueUnavailable(message) from error
+            ) from error
 
 
 def _document(name: str, item: Item | None, at: int) -> Document:

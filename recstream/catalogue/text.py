@@ -114,8 +114,7 @@ def decode_cursor(text: str) -> PageCursor:
         message = f"cursor must be the next of an earlier page, got {text[:40]!r}"
         raise InvalidInput(message) from error
     if not 0 <= cursor.tier < TIERS:
-        message = f"cursor must be the next of an earlier page, got {text[:40]!r}"
-        raise InvalidInput(message)
+        raise InvalidInput(f"cursor must be the next of an earlier page, got {text[:40]!r}")
     return cursor
 
 
@@ -137,8 +136,7 @@ def search_page(
         As in `Catalogue.search`.
     """
     if not 1 <= limit <= MAX_PAGE:
-        message = f"limit must be from 1 to {MAX_PAGE} items a page, got {limit}"
-        raise InvalidInput(message)
+        raise InvalidInput(f"limit must be from 1 to {MAX_PAGE} items a page, got {limit}")
     start = decode_cursor(cursor)
     words = query_words(text)
     found: list[tuple[PageCursor, Item]] = []

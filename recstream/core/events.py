@@ -264,8 +264,7 @@ def _check_value(event: Event) -> None:
     value = event.value
     if value is None:
         if event.type == "rate":
-            message = "a rating needs its value, 0 to 5"
-            raise InvalidEvent(message, code="missing", pointer="/value")
+            raise InvalidEvent("a rating needs its value, 0 to 5", code="missing", pointer="/value")
         return
     most = MAX_RATING if event.type == "rate" else MAX_VALUE
     if not (math.isfinite(value) and 0.0 <= value <= most):

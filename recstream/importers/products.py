@@ -79,11 +79,10 @@ class ProductReader:
             raise InvalidInput(message)
         absent = set(self._columns.values()) - set(source.columns)
         if source.has_header and absent:
-            message = (
+            raise InvalidInput(
                 f"{source.path} has the columns {source.shown_columns}; it has no"
                 f" {', '.join(sorted(absent))}"
             )
-            raise InvalidInput(message)
         if source.has_header:
             for field in ("item", "title"):
                 self._require(field)

@@ -35,5 +35,4 @@ def open_log(url: str, settings: Settings | None = None) -> EventLog:
         from recstream.log.kafka import KafkaLog  # noqa: PLC0415 - an extra that may be missing
 
         return KafkaLog(url, settings)
-    message = f"broker must be embedded:///path or kafka://host:port, got {url!r}"
-    raise InvalidSetting(message)
+    raise InvalidSetting(f"broker must be embedded:///path or kafka://host:port, got {url!r}")

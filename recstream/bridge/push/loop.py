@@ -177,8 +177,7 @@ class SocketConnection(Connection, asyncio.Protocol):
     def hub(self) -> Hub:
         """The subscriptions of all connections."""
         if self.loop.hub is None:
-            message = "ConnectionLoop.start must come before the first connection"
-            raise RuntimeError(message)
+            raise RuntimeError("ConnectionLoop.start must come before the first connection")
         return self.loop.hub
 
     @property

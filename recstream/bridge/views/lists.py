@@ -127,8 +127,7 @@ class Views:
             except OSError as error:
                 message = f"can't keep the bridge's views in {data_dir}: {error}"
                 raise StartupError(message) from error
-        message = f"{MAX_BRIDGES} bridges hold folders in {data_dir}; stop some of them"
-        raise StartupError(message)
+        raise StartupError(f"{MAX_BRIDGES} bridges hold folders in {data_dir}; stop some of them")
 
     def positions(self) -> dict[TopicPartition, int]:
         """Return the next offset to read of every partition the views follow.

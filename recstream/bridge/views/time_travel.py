@@ -77,8 +77,7 @@ class PastQueries:
     def _turn(self) -> Iterator[None]:
         """Wait for the queries before; at most `MAX_WAITING` wait."""
         if not self._places.acquire(blocking=False):
-            message = f"{MAX_WAITING} queries about the past wait; try again later"
-            raise Overloaded(message)
+            raise Overloaded(f"{MAX_WAITING} queries about the past wait; try again later")
         try:
             with self._mutex:
                 yield

@@ -297,8 +297,7 @@ def _check_file(path: Path) -> None:
         message = f"there is no file {path}: {error.strerror}"
         raise click.BadParameter(message, param_hint="FILE") from error
     if path.is_dir():
-        message = f"{path} is a folder, expected a file"
-        raise click.BadParameter(message, param_hint="FILE")
+        raise click.BadParameter(f"{path} is a folder, expected a file", param_hint="FILE")
 
 
 def _given(how: dict[str, Any]) -> dict[str, Any]:

@@ -247,8 +247,7 @@ def load(user: str, get: Callable[[bytes], bytes | None]) -> History | None:
 def _have(get: Callable[[bytes], bytes | None], key: bytes) -> bytes:
     value = get(key)
     if value is None:
-        message = f"row {key.partition(bytes(1))[2]!r} is missing"
-        raise ValueError(message)
+        raise ValueError(f"row {key.partition(bytes(1))[2]!r} is missing")
     return value
 
 

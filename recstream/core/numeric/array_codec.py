@@ -130,13 +130,11 @@ def _read_members(stream: IO[bytes]) -> dict[str, NDArray[Any]]:
         members = file.infolist()
         names = [member.filename for member in members]
         if len(set(names)) < len(names) or not all(name.endswith(".npy") for name in names):
-            message = f"expected .npy members of different names, got {names[:20]}"
-            raise ValueError(message)
+            raise ValueError(f"expected .npy members of different names, got {names[:20]}")
         if any(member.compress_type != zipfile.ZIP_STORED for member in members) or (
             sum(member.file_size for member in members) > n_bytes
         ):
-            message = f"expected uncompressed arrays within the file's {n_bytes} bytes"
-            raise ValueError(message)
+            raise ValueError(f"expected uncompressed arrays within the file's {n_bytes} bytes")
         for member in members:
             with file.open(member) as content:
                 dtype, shape, is_fortran = read_npy_header(content)
@@ -159,8 +157,7 @@ def _fill(buffer: memoryview, stream: IO[bytes]) -> None:
         buffer[at : at + len(part)] = part
         at += len(part)
     if at < len(buffer):
-        message = f"expected {len(buffer)} bytes of an array, got {at}"
-        raise ValueError(message)
+        raise ValueError(f"expected {len(buffer)} bytes of an array, got {at}")
 
 
 def encode_json(value: Any) -> UInt8s:

@@ -1,7 +1,4 @@
-"""Compiled neighbour scores: turns base lists into the exact best items by base score plus neighbours.
-
-Users are processed one by one, so a list's bits do not depend on the batch.
-"""
+"""Compiled neighbour scores: turns base lists into the exact best items by base score plus neighbours."""
 
 # ruff: noqa: C901, PLR0912, PLR0915  (an inner loop is one function: calls with vectors cost registers)
 

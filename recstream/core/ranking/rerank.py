@@ -1,7 +1,4 @@
-"""Rerank a batch of users of one arm: exact search, neighbour scores, rules.
-
-A list's bits do not depend on the batch.
-"""
+"""Rerank a batch of users of one arm: exact search, neighbour scores, rules."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

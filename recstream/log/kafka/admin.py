@@ -145,10 +145,7 @@ class KafkaAdmin:
         return int(self._result(future, doing).low_watermark)
 
     def erase_within(self, topic: str, lag_ms: int) -> None:
-        """Bound how long a topic's files keep deleted records and tombstones.
-
-        Sets the times of segments, compaction and tombstones.
-        """
+        """Bound how long a topic's files keep deleted records and tombstones."""
         names = ("segment.ms", "max.compaction.lag.ms", "delete.retention.ms")
         change = ConfigResource(
             ConfigResource.Type.TOPIC,

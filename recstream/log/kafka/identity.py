@@ -75,12 +75,11 @@ class Meta(msgspec.Struct, frozen=True):
             (recorded.partitions if recorded else spec.partitions, "it was created with as many"),
         ):
             if expected != existing.partitions:
-                message = (
+                raise PartitionCountMismatch(
                     f"topic {spec.name} must have {expected} partitions ({why}), has"
                     f" {existing.partitions} on Kafka at {where}: the order of a user's events and all"
                     " derived state depend on the count; set it back, or import into new topics"
                 )
-                raise PartitionCountMismatch(message)
 
 
 def read_meta(records: Iterable[Record]) -> Meta:

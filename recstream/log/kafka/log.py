@@ -145,8 +145,7 @@ class KafkaLog:
         if count is None:
             count = self._admin.all_topics().get(topic)
             if count is None:
-                message = f"topic {topic!r} is not on Kafka at {self._where}; create it first"
-                raise NotFound(message)
+                raise NotFound(f"topic {topic!r} is not on Kafka at {self._where}; create it first")
             self._partitions[topic] = count
         return count
 
@@ -271,10 +270,7 @@ class KafkaLog:
         return self._admin.delete_before(topic, partition, min(offset, end))
 
     def erase_within(self, topic: str, lag_ms: int) -> None:
-        """Bound how long a topic's files keep deleted records and tombstones.
-
-        Sets the times of segments, compaction and tombstones.
-        """
+        """Bound how long a topic's files keep deleted records and tombstones."""
         self._admin.erase_within(topic, lag_ms)
 
     def tail(self, positions: Mapping[TopicPartition, int]) -> KafkaTail:
@@ -336,11 +332,10 @@ class KafkaLog:
         require_readable(record, index)
         size = len(record.key or b"") + len(record.value or b"") + _OVERHEAD_BYTES
         if size > MAX_RECORD_BYTES:
-            message = (
+            raise InvalidInput(
                 f"record {index} for {record.topic} must have less than {MAX_RECORD_BYTES} bytes,"
                 f" got {size}"
             )
-            raise InvalidInput(message)
         count = self.partitions(record.topic)
         if record.partition is None:
             at = 0 if record.key is None else partition_for(record.key, count)
@@ -350,8 +345,7 @@ class KafkaLog:
     def _existing(self, topic: str, partition: int) -> TopicPartition:
         count = self.partitions(topic)
         if not 0 <= partition < count:
-            message = f"partition of {topic} must be 0 to {count - 1}, got {partition}"
-            raise InvalidInput(message)
+            raise InvalidInput(f"partition of {topic} must be 0 to {count - 1}, got {partition}")
         return TopicPartition(topic, partition)
 
     def _retry(self, request: Callable[[], T]) -> T:

@@ -69,11 +69,7 @@ class OffsetQuery:
         return Consumer(options | {"error_cb": self._errors})
 
     def _call(self, request: Callable[[Consumer], T], doing: str) -> T:
-        """Return a request's result, retried on transient errors.
-
-        A client that got no answer is replaced: it may never find a broker again
-        (`recstream.log.kafka.outage.has_lost_brokers`).
-        """
+        """Return a request's result, retried on transient errors."""
         deadline_s = time.monotonic() + REQUEST_TIMEOUT_S
         while True:
             consumer = self._consumer

@@ -195,8 +195,7 @@ class ReceivedEvents:
 
     def _check(self, event: Event) -> None:
         if not self._who.may_act_for(event.user):
-            message = "the token is for another user"
-            raise InvalidEvent(message, code="forbidden", pointer="/user")
+            raise InvalidEvent("the token is for another user", code="forbidden", pointer="/user")
 
     def _is_repeated(self, event: Event) -> bool:
         known = self.digests.get((event.user, event.id)) or self._deps.dedup.find(

@@ -154,11 +154,10 @@ class PositionWaiter:
         position = body.min_position
         if isinstance(position, LogPosition):
             if position.epoch not in {"", self._epoch}:
-                message = (
+                raise InvalidInput(
                     f"expected a position of the log {self._epoch!r}, got one of {position.epoch!r}; "
                     "take `position` of a newer answer, or omit min_position"
                 )
-                raise InvalidInput(message)
             known = {str(each) for each in range(self._n_partitions)}
             if unknown := sorted(position.offsets.keys() - known):
                 raise InvalidInput(

@@ -150,8 +150,7 @@ class LogRoutes:
         if partition is None:
             partition = partition_for(query.user.encode(), partitions) if query.user else 0
         if not 0 <= partition < partitions:
-            message = f"topic {topic} has partitions 0 to {partitions - 1}, got {partition}"
-            raise NotFound(message)
+            raise NotFound(f"topic {topic} has partitions 0 to {partitions - 1}, got {partition}")
         earliest = self._log.earliest(topic, partition)
         end = self._log.high_watermark(topic, partition)
         at = max(earliest, end - query.limit) if query.from_ is None else query.from_
