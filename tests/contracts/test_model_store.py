@@ -10,15 +10,7 @@ from recstream.core.generation.generation import Generation
 from recstream.core.numeric.array_codec import array_digest as digest
 from recstream.core.records import GenerationAnnounced
 from recstream.errors import ArtifactCorrupt, InvalidSetting, NotFound, StartupError
-from recstream.models import (
-    DirectoryStore,
-    artifact_name,
-    fetch,
-    open_store,
-    pack,
-    prune,
-    unpack,
-)
+from recstream.models import DirectoryStore, artifact_name, fetch, open_store, pack, prune, unpack
 from recstream.models.gridfs import GridFsStore
 
 

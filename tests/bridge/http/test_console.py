@@ -7,13 +7,7 @@ import pytest
 from recstream.core.events import encode_event
 from recstream.core.records.list_columns import ListColumns
 from recstream.log.port import NewRecord
-from recstream.log.topics import (
-    CONTROL,
-    INTERACTIONS,
-    PIPELINE,
-    RECOMMENDATIONS,
-    TopicSpec,
-)
+from recstream.log.topics import CONTROL, INTERACTIONS, PIPELINE, RECOMMENDATIONS, TopicSpec
 from tests.bridge.bridge_world import NOW, a_list, event, partition_of
 
 
