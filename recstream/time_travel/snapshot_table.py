@@ -18,6 +18,7 @@ key                                 value
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Iterable
 from pathlib import Path
@@ -86,8 +87,9 @@ class SnapshotTable:
         self._db = database
 
     def close(self) -> None:
-        """Release the folder."""
-        self._db.close()
+        """Release the folder; again, it changes nothing."""
+        with contextlib.suppress(rocksdict.DbClosedError):
+            self._db.close()
 
     def starts(self, partition: int) -> tuple[int, int]:
         """Return the first offsets of interactions and recommendations that the folder covers."""

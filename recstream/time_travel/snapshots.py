@@ -203,10 +203,10 @@ class Snapshots:
         """
         if (mark := self._log_mark()) != self._mark:
             self._table.close()
-            self._mark = mark
             self._folds.clear()
             self._followed.clear()
             self._table = SnapshotTable(self._folder, mark)
+            self._mark = mark
         self._timeline = read_timeline(self._log)
         reached = self._table.next_offsets(partition)
         is_before = offset is not None and offset < self._table.starts(partition)[0]

@@ -10,7 +10,7 @@ from recstream.control import new_control_record
 from recstream.control.reader import read_timeline
 from recstream.core.events import EventWeights
 from recstream.core.history.fold import History
-from recstream.core.records import SettingsActivated, decode_recommendations
+from recstream.core.records import Forgotten, SettingsActivated, decode_recommendations
 from recstream.errors import StartupError
 from recstream.log.port import NewRecord, Record
 from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
@@ -51,6 +51,25 @@ def test_what_is_appended_later_is_taken_in(eventful: World, snapshots: Snapshot
     last = eventful.log.high_watermark(INTERACTIONS, partition) - 1
 
     assert snapshots.history("u5", last) == folded(eventful, "u5", partition, last)
+
+
+def test_a_folder_that_could_not_be_made_after_an_erasure_is_made_by_the_next_question(
+    eventful: World, snapshots: Snapshots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    partition = snapshots.partition("u5")
+    before = snapshots.history("u5", 3)
+    done = Forgotten(id="f", partition=partition, at_offset=0, forgotten_ts=0)
+    eventful.log.append([new_control_record(done)])
+
+    def full(*_: object) -> None:
+        raise StartupError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("recstream.time_travel.snapshots.SnapshotTable", full)
+        with pytest.raises(StartupError):
+            snapshots.history("u5", 3)
+
+    assert snapshots.history("u5", 3) == before
 
 
 def test_events_are_folded_by_settings_that_changed_while_the_folder_was_open(
