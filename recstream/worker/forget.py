@@ -71,8 +71,8 @@ class Forgetter:
 
     Attributes
     ----------
-    copies : frozenset of int
-        Partitions of other workers in which users were erased between the last two calls of `begin`.
+    copies : set of int
+        Partitions of other workers in which users were erased; the caller removes those it has scrubbed.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Forgetter:
         self._seen: tuple[object, ...] = ()
         self._next_ms = 0
         self._finished: frozenset[str] | None = None
-        self.copies: frozenset[int] = frozenset()
+        self.copies: set[int] = set()
         self._after_ms = 0
         self._truncation: Truncation | None = None
         if not isinstance(event_log, EmbeddedLog) and checkpoints is not None:
@@ -107,14 +107,13 @@ class Forgetter:
     def begin(self, owned: Collection[int]) -> list[DueErasure]:
         """Append missing tombstones; return the erasures whose grace period is over."""
         seen, now_ms = (frozenset(owned), *self._ends()), self._clock_ms()
-        self.copies = frozenset()
         if seen == self._seen and now_ms < self._next_ms:
             return []
         found = forgetting(self._log)
         known = found.finished if self._finished is None else self._finished
         self._finished = found.finished
         erased = {found.begun[each].partition for each in found.finished - known}
-        self.copies = frozenset(erased.difference(owned))
+        self.copies |= erased.difference(owned)
         n_partitions = self._log.partitions(INTERACTIONS)
         by_partition: dict[int, list[tuple[int, ForgetRequested]]] = {}
         for offset, request in found.pending.values():

@@ -351,8 +351,9 @@ class WorkerLoop:
 
     def _begin_erasures(self) -> list[DueErasure]:
         due = self._forgetter.begin(self.owned)
-        for partition in self._forgetter.copies:
+        for partition in sorted(self._forgetter.copies):
             self._rows.scrub_copy(partition)
+            self._forgetter.copies.discard(partition)
         return due
 
     async def _erase(self, due: DueErasure) -> None:

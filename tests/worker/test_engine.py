@@ -6,14 +6,19 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from recstream.control import new_control_record
+from recstream.core.records import ForgetRequested, Forgotten
 from recstream.errors import BeyondHorizon, LogFenced, LogUnavailable
 from recstream.log.partitioner import partition_for
 from recstream.log.port import TopicPartition
 from recstream.log.topics import INTERACTIONS
+from recstream.worker.forget import Forgetter
 from tests.worker.memory import MemoryRows, ingest
 from tests.worker.worker_world import (
     GROUP,
+    NOW_MS,
     PARTITIONS,
+    SETTINGS,
     World,
     envelope,
     generation,
@@ -289,3 +294,26 @@ def test_groups_of_all_partitions_wait_for_the_disk_once_and_one_refused_leaves_
     assert world.newest_lists() == expected.newest_lists()
     assert [each.rec_id for each in world.lists()] == [each.rec_id for each in expected.lists()]
     expected.close()
+
+
+def test_copies_with_erased_rows_are_named_until_they_are_scrubbed_whatever_fails_between(
+    world, monkeypatch
+):
+    forgetter = Forgetter(world.log, world.engine, SETTINGS, lambda: NOW_MS)
+    forgetter.begin({0})
+    here = next(f"u{n}" for n in range(9) if partition_for(f"u{n}".encode(), PARTITIONS) == 0)
+    elsewhere = Forgotten(id="other", partition=1, at_offset=0, forgotten_ts=NOW_MS)
+    mine = ForgetRequested(id="mine", user=here, requested_ts=NOW_MS)
+    world.log.append([new_control_record(elsewhere), new_control_record(mine)])
+
+    def refuse(_: object) -> None:
+        raise LogFenced("another worker has it")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(world.engine, "forget", refuse)
+        with pytest.raises(LogFenced):
+            forgetter.begin({0})
+
+    forgetter.begin({0})
+
+    assert forgetter.copies == {1}
