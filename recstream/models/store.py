@@ -1,6 +1,7 @@
 """Model store: artifacts as blobs by name. The port, and a folder as the default implementation."""
 
 import contextlib
+import fcntl
 import os
 import re
 import tempfile
@@ -9,6 +10,7 @@ from typing import Protocol
 
 from recstream.errors import NotFound, StartupError
 
+_WRITING = ".writing-"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 GONE = ": it was pruned (setting keep_generations) or deleted; name a newer generation or moment"
 
@@ -61,10 +63,13 @@ class DirectoryStore:
     def put(self, name: str, content: bytes) -> None:
         """Write a temporary file, sync it, rename it: a reader sees the whole file or none."""
         target = self.folder / checked_name(name)
-        handle, temporary = tempfile.mkstemp(prefix=".writing-", dir=self.folder)
+        self._delete_unfinished()
+        handle, temporary = tempfile.mkstemp(prefix=_WRITING, dir=self.folder)
         try:
             os.fchmod(handle, 0o644)
             with os.fdopen(handle, "wb") as file:
+                with contextlib.suppress(OSError):  # a file system without locks
+                    fcntl.flock(file, fcntl.LOCK_EX)
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
@@ -79,6 +84,13 @@ class DirectoryStore:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+    def _delete_unfinished(self) -> None:
+        """Delete what processes that were killed left behind: nobody holds its lock."""
+        for path in self.folder.glob(f"{_WRITING}*"):
+            with contextlib.suppress(OSError), path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
 
     def get(self, name: str) -> bytes:
         """Return the file's content."""

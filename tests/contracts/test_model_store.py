@@ -1,6 +1,7 @@
 """The contract of every model store, and of the artifacts in it."""
 
 import contextlib
+import fcntl
 
 import numpy as np
 import pytest
@@ -72,6 +73,17 @@ def test_putting_again_replaces(store):
     store.put("a", b"2")
 
     assert store.get("a") == b"2"
+
+
+def test_what_a_killed_process_left_unfinished_is_deleted_by_the_next_put(tmp_path):
+    store = DirectoryStore(tmp_path)
+    left, written = tmp_path / ".writing-left", tmp_path / ".writing-now"
+    left.write_bytes(bytes(10))
+    with written.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        store.put("a", b"1")
+
+    assert (left.exists(), written.exists()) == (False, True)
 
 
 def test_names_are_listed_in_order(store):
