@@ -38,3 +38,16 @@ test("a small body outlives its page, and a large one is sent all the same", asy
     [true, false, false],
   );
 });
+
+test("an id with a comma that the catalogue lacks keeps no other item from being shown", async () => {
+  globalThis.fetch = /** @type {any} */ (
+    async (/** @type {string} */ path) => {
+      if (!path.startsWith("/v1/items?")) return Response.json({ detail: "no such item" }, { status: 404 });
+      return Response.json({ items: [{ item: "p1" }, { item: "p2" }] });
+    }
+  );
+
+  const items = await new Api({ token: "" }).named(["p1", "a,b", "p2"]);
+
+  assert.deepEqual(items.map(({ item }) => item), ["p1", "p2"]);
+});

@@ -80,7 +80,7 @@ export class Api {
     const several = ids.filter((id) => !id.includes(","));
     const parts = await Promise.all([
       several.length > 0 ? this.get("/v1/items", { ids: several.join(",") }) : { items: [] },
-      ...single.map((id) => this.item(id).then((item) => ({ items: [item] }))),
+      ...single.map((id) => this.item(id).then((item) => ({ items: [item] }), none)),
     ]);
     return parts.flatMap(({ items }) => items);
   }
@@ -253,6 +253,16 @@ export class Api {
       : await this.send("PUT", "/v1/steering", document);
     return answer?.warnings ?? [];
   }
+}
+
+/**
+ * Returns no items for an item that the catalogue does not have.
+ *
+ * @param {unknown} error
+ */
+function none(error) {
+  if (error instanceof ApiError && error.status === 404) return { items: [] };
+  throw error;
 }
 
 /** @param {Response} response */
