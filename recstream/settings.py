@@ -23,8 +23,7 @@ from recstream.errors import InvalidInput, InvalidSetting
 SECRETS = frozenset({"secret", "kafka_sasl_password"})
 """Fields that are never printed, and that a file named by ``RECSTREAM_<NAME>_FILE`` may hold."""
 
-MAX_FILE_BYTES = 4 << 20
-"""Size of files with settings, secrets, rules, a mapping or one record."""
+MAX_FILE_BYTES = 4 << 20  # of settings, a secret, a mapping or one record
 
 DAY_MS = 24 * 3600 * 1000
 
@@ -64,6 +63,11 @@ _OTHER_VARIABLES = {"CONFIG", "DATA", *(f"{name.upper()}_FILE" for name in SECRE
 """``RECSTREAM_DATA`` names the public data sets for tests and benchmarks."""
 _SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT)|_PORT(_\d+_(TCP|UDP))?")
 """In names of variables that Kubernetes makes for services."""
+
+
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
+_FOLDER = re.compile(r"~(/[^?]*)?|[^?~][^?]*")
+_APP_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -169,10 +173,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             if isinstance(value, int | float) and not least <= value <= most:
                 message = f"setting {name} must be {least:,g} to {most:,g}, got {value!r}"
                 raise InvalidSetting(message)
+        self._check_texts()
         if self.log_level.upper() not in logging.getLevelNamesMapping():
             raise InvalidSetting(
                 f"setting log_level must be DEBUG, INFO, WARNING or ERROR, got {self.log_level!r}"
             )
+
+    def _check_texts(self) -> None:
+        """Refuse texts that no path, URL or JSON can hold."""
+        for name in self.__struct_fields__:
+            if _NO_TEXT.search(str(getattr(self, name))):
+                raise InvalidSetting(f"setting {name} must be text in UTF-8 without zero bytes")
+        if not _FOLDER.fullmatch(self.data_dir):
+            message = f"setting data_dir must have no '?' or '~name', got {self.data_dir!r}"
+            raise InvalidSetting(message)
+        if not _APP_ID.fullmatch(self.app_id):
+            message = f"setting app_id must be 1 to 100 of A-Z a-z 0-9 . _ -, got {self.app_id!r}"
+            raise InvalidSetting(message)
 
     @property
     def broker_url(self) -> str:
@@ -315,13 +332,7 @@ def load(
 
 
 def read_bounded(path: Path) -> bytes:
-    """Return the content of a small file.
-
-    Raises
-    ------
-    InvalidInput
-        It has more than `MAX_FILE_BYTES`, or never ends.
-    """
+    """Return a small file's content; raises `InvalidInput` beyond `MAX_FILE_BYTES`."""
     with path.open("rb") as file:
         content = file.read(MAX_FILE_BYTES + 1)
     if len(content) > MAX_FILE_BYTES:
@@ -350,7 +361,7 @@ def _from_file(file: Path | None, variables: Mapping[str, str]) -> tuple[Path, d
     )
     path = named or Path("recstream.toml")
     try:
-        return path, tomllib.loads(read_bounded(path).decode())
+        return path, tomllib.loads(read_bounded(path).decode("utf-8-sig"))
     except FileNotFoundError:
         if named is None:
             return path, {}

@@ -182,3 +182,29 @@ def test_a_half_life_is_a_length_of_time() -> None:
 def test_a_desktop_is_where_a_window_can_open() -> None:
     assert has_desktop({"DISPLAY": ":0"})
     assert has_desktop({"WAYLAND_DISPLAY": "wayland-0"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("data_dir", ""),
+        ("data_dir", "what?"),
+        ("data_dir", "a\0b"),
+        ("data_dir", "~nobody-of-this-name/x"),
+        ("secret", "\udcff"),
+        ("app_id", ""),
+        ("app_id", "../../x"),
+        ("app_id", "a\nb"),
+        ("kafka_ssl_cafile", "\0"),
+    ],
+)
+def test_a_text_that_no_path_or_name_can_hold_is_refused_by_name(name: str, value: str) -> None:
+    with pytest.raises(InvalidSetting, match=f"setting {name} "):
+        load({name: value}, environ={})
+
+
+def test_a_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "recstream.toml"
+    path.write_text("\ufeffport = 81\n", encoding="utf-8")
+
+    assert load(environ={}, file=path).port == 81

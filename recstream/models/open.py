@@ -24,6 +24,8 @@ def open_store(url: str, setting: str = "models") -> ModelStore:
     """
     scheme, found, path = url.partition("://")
     if scheme == "file":
+        if not Path(path).is_absolute():
+            raise InvalidSetting(f"{setting} must be file:///absolute/path, got {url!r}")
         return DirectoryStore(Path(path))
     if scheme in {"mongodb", "mongodb+srv"}:
         from recstream.models.gridfs import GridFsStore  # noqa: PLC0415 - an extra

@@ -227,6 +227,8 @@ def restore(folder: Path, settings: Settings) -> tuple[Backup, str]:
     target = Path(rest.partition("?")[0])
     if scheme != "embedded":
         raise NotPossible(f"a backup is restored to an embedded log, not to {scheme}")
+    if not target.is_absolute() or not target.name:
+        raise InvalidInput(f"broker must be embedded:///absolute/path, got {settings.broker_url!r}")
     with _locked(target.parent):
         _require_no_log(target)
         _restore_files(folder, backup, settings)

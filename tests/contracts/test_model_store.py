@@ -229,3 +229,9 @@ def test_a_stamp_changes_with_the_content_alone(store):
     assert store.stamp("a") not in {None, first}
     store.delete("a")
     assert store.stamp("a") is None
+
+
+@pytest.mark.parametrize("url", ["file://", "file://models", "file://~/models"])
+def test_a_folder_of_models_has_an_absolute_path(url):
+    with pytest.raises(InvalidSetting, match="absolute/path"):
+        open_store(url)

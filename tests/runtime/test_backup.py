@@ -290,3 +290,11 @@ def test_what_sqlite_could_not_move_into_the_file_fails_the_restore(
         restore(tmp_path / "backup", there)
 
     assert not there.path("log.db").exists()
+
+
+@pytest.mark.parametrize("broker", ["embedded://", "embedded://relative/log.db", "embedded:///"])
+def test_a_log_without_a_place_is_not_restored(eventful, settings, tmp_path, broker):
+    create(eventful.log, settings, tmp_path / "backup", now_ms=1)
+
+    with pytest.raises(InvalidInput, match="absolute/path"):
+        restore(tmp_path / "backup", Settings(broker=broker))

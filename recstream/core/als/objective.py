@@ -79,7 +79,8 @@ class Objective:
                 self.regularization,
                 self.regularization_exponent,
                 missing_total,
-            ]
+            ],
+            dtype=np.float64,
         )
 
     def as_dict(self) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from recstream.core.validation import CSRRows, as_csr_rows, as_finite, as_whole
 from recstream.errors import InvalidInput
 
 _DEFAULT = Objective()
+MAX_FACTORS = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ class ALS:
 
     def _check(self) -> Objective:
         """Return the objective; raises `InvalidInput` for a wrong parameter."""
-        as_whole(self.n_factors, "n_factors", 1)
+        as_whole(self.n_factors, "n_factors", 1, MAX_FACTORS)
         as_whole(self.iterations, "iterations", 1)
         as_whole(self.seed, "seed", 0)
         if self.threads is not None:

@@ -101,29 +101,42 @@ def as_item_rows(values: Any, name: str, n_items: int) -> Int32s:
     return kernel_array(array, np.int32)
 
 
+MAX_WHOLE = 2**63 - 1
+
+
 def as_finite(value: Any, name: str) -> float:
     """Return a checked finite number."""
-    if not _is_real(value) or not math.isfinite(value):
+    number = _as_float(value)
+    if not math.isfinite(number):
         raise InvalidInput(f"{name} must be a finite number, got {value!r}")
-    return float(value)
+    return number
 
 
 def as_positive(value: Any, name: str) -> float:
     """Return a checked positive number."""
-    if not _is_real(value) or not 0 < value < math.inf:
+    number = _as_float(value)
+    if not 0 < number < math.inf:
         raise InvalidInput(f"{name} must be a finite number above 0, got {value!r}")
-    return float(value)
+    return number
 
 
-def as_whole(value: Any, name: str, minimum: int) -> int:
+def as_whole(value: Any, name: str, minimum: int, maximum: int = MAX_WHOLE) -> int:
     """Return a checked whole number of at least a minimum."""
     if not (is_integer(value) and value >= minimum):
         raise InvalidInput(f"{name} must be a whole number of at least {minimum}, got {value!r}")
+    if value > maximum:
+        raise InvalidInput(f"{name} must be at most {maximum:,}, got {value:,}")
     return int(value)
 
 
-def _is_real(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
+def _as_float(value: object) -> float:
+    """Return a number that floats can hold; NaN for anything else."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.nan
 
 
 def is_integer(value: object) -> bool:

@@ -213,6 +213,10 @@ def test_a_warm_start_needs_as_many_factors(model):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"n_factors": 2**70}, "n_factors must be at most 65,536, got 1,180"),
+        ({"seed": 2**70}, "seed must be at most 9,223"),
+        ({"alpha": 10**400}, "alpha must be a finite number above 0"),
+        ({"regularization_exponent": 10**400}, "regularization_exponent must be a finite number"),
         ({"n_factors": 0}, "n_factors must be a whole number of at least 1, got 0"),
         ({"iterations": 1.5}, "iterations must be a whole number of at least 1, got 1.5"),
         ({"seed": -1}, "seed must be a whole number of at least 0, got -1"),
