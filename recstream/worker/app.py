@@ -167,8 +167,7 @@ def _add_table_and_agent(
         try:
             done: list[list[Position] | LogFenced] = cast(Any, app.consumer).append_all(works)
         except BaseException as error:
-            if is_kafka:  # a transaction a partition: some may be in the log
-                rows.fail(error)
+            rows.fail(error)  # some of it may be in the log
             raise
         return done
 

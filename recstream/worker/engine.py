@@ -325,7 +325,9 @@ class Engine:
             state = self._states.get(partition)
             if state is None:
                 continue
-            users = {user: state.user(user) for user in names if user not in state.pending_lists}
+            waiting = [state.user(user) for user in names if user not in state.pending_lists]
+            # A user of whom nothing was folded here has no rows: misplaced events, impressions alone.
+            users = {each.history.user: each for each in waiting if each.history.offset >= 0}
             requests = refresh_requests(state, users, self._timeline.newest(partition))
             lists = self._rank(requests, is_refresh=True).get(partition)
             if lists:

@@ -17,15 +17,21 @@ After each world: the workers catch up, every acknowledged event must be in the 
 may be in the dead letters, and ``recstream replay --verify`` must derive every list and history byte for
 byte. Counts are printed and written as JSON.
 
+With ``--simulated`` all of this happens in one process, by ``tests/simulation``: the same code of the
+worker, real logs and tables, but no processes and no time that passes. A round then takes some milliseconds,
+and the same seed repeats it.
+
 Examples::
 
     python scripts/bench/chaos.py --rounds 20 --log embedded
+    python scripts/bench/chaos.py --simulated --rounds 10000 --log embedded --save
     python scripts/bench/chaos.py --rounds 200 --per-world 20 --log both --output chaos.json --save
 """
 
 import argparse
 import contextlib
 import json
+import logging
 import os
 import random
 import shutil
@@ -41,7 +47,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from chaos_servers import unmount
 from chaos_world import CATCH_UP_S, PREFIX, World, wait_until
-from results import Row, save
+from results import ROOT, Row, save
 
 MOST_PAUSE_S = 2.0
 DERIVED = ("published", "lists", "underivable", "histories", "different")
@@ -137,7 +143,10 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="copy worlds in which something is wrong here")
     parser.add_argument("--output", type=Path, help="write the counts here as JSON")
     parser.add_argument("--save", action="store_true", help="write docs/benchmarks/chaos.json")
+    parser.add_argument("--simulated", action="store_true", help="in one process, embedded log")
     options = parser.parse_args()
+    if options.simulated:
+        return simulated(options)
     remove_leftovers(Path(tempfile.gettempdir()))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
@@ -174,6 +183,38 @@ def main() -> int:
         print(save("chaos", "Chaos", rows))
     bad = total["total"]
     return int(any(bad[key] for key in ("lost", "twice", "dead_letters", "different")))
+
+
+def simulated(options: argparse.Namespace) -> int:
+    """Run simulated rounds; return 0: what is wrong ends the script with the command that repeats it."""
+    sys.path.insert(0, str(ROOT))
+    from tests.simulation.world import simulate  # noqa: PLC0415 - only here
+
+    logging.disable(logging.CRITICAL)
+    memory = Path("/dev/shm")  # noqa: S108 - a folder of our own in it
+    started_s = time.monotonic()
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as name:
+        counts = simulate(
+            Path(name),
+            options.seed,
+            options.rounds,
+            progress=lambda n: print(n, end="\r", flush=True),
+        )
+    print(json.dumps(counts, indent=2))
+    if options.save:
+        per_s = counts["rounds"] / (time.monotonic() - started_s)
+        what = "simulated in one process on the embedded log"
+        faults = ", ".join(f"{name} {n:,}" for name, n in sorted(counts["faults"].items()))
+        rows = [
+            Row(counts["rounds"], "rounds", f"{what}; faults: {faults}"),
+            Row(per_s, "rounds/s", "verification included"),
+            Row(counts["events"], "events", "acknowledged, repeated ones included"),
+            Row(counts["lists"], "lists", "derived again with the same bytes"),
+            Row(counts["letters"], "dead letters", "each written once"),
+            Row(0, "events, lists, rows or dead letters", "lost, twice or different"),
+        ]
+        print(save("chaos-simulated", "Chaos, simulated", rows))
+    return 0
 
 
 def summary(worlds: list[dict[str, Any]]) -> dict[str, Any]:

@@ -159,6 +159,23 @@ def test_users_seen_lately_are_refreshed_when_a_worker_takes_a_partition_after_a
     assert world.newest_lists()["u1"][0] == "p11"
 
 
+@pytest.mark.parametrize("kind", ["view", "impression"])
+def test_a_restart_makes_no_list_for_a_user_of_whom_nothing_was_folded(world, kind):
+    """The view is in another partition than its user's; an impression changes no history."""
+    own = partition_for(b"u1", PARTITIONS)
+    partition = 1 - own if kind == "view" else own
+    world.feed([single(event(1, "u1", "p0", kind))._replace(partition=partition)])
+
+    world.recover()
+    world.engine.assign(partition)
+    for number in (1, 2):
+        world.engine.activate(generation(number))
+        while world.engine.n_to_refresh:
+            world.engine.refresh(10)
+
+    assert world.lists() == []
+
+
 def test_a_delta_moves_the_lists_that_follow(world):
     world.engine.activate(generation())
     moved = DeltaAnnounced(

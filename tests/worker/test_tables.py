@@ -1,9 +1,11 @@
 """Tables that don't match the log are set aside and rebuilt; a full disk is waited out."""
 
 import asyncio
+import contextlib
 import logging
 import shutil
 import time
+from types import SimpleNamespace
 
 import pytest
 import rocksdict
@@ -17,6 +19,7 @@ from recstream.process.warmup import warm_up
 from recstream.replay.verify import verify_partition
 from recstream.time_travel import Generations
 from recstream.worker import process as worker
+from recstream.worker.app import build_app
 from recstream.worker.loop import WorkerLoop
 from recstream.worker.rocksdb_rows import OFFSET_KEY, RocksDBRows
 from tests.worker.installation import Installation, calm_table, eventually
@@ -249,3 +252,17 @@ def test_reads_after_an_append_that_failed_are_temporary_as_its_error_was(tmp_pa
         rows.keys_of(0, b"u")
 
     assert is_temporary(refused.value)
+
+
+def test_tables_are_not_used_after_an_append_without_an_answer(installation):
+    def append_all(_works):
+        raise LogUnavailable("no answer")
+
+    app = build_app(installation.settings)
+    app.consumer = SimpleNamespace(append_all=append_all)
+    with app.held, contextlib.closing(app.worker_loop._feed):
+        with pytest.raises(LogUnavailable):
+            app.worker_loop.engine._append([])
+
+        with pytest.raises(RuntimeError, match="no answer"):
+            app.worker_loop.engine.state(0)

@@ -1,0 +1,90 @@
+"""Random faults in one process: nothing lost, twice or different; and broken code is found.
+
+`scripts/bench/chaos.py --simulated` runs more rounds.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import msgspec
+import pytest
+
+import recstream.log.embedded.log
+import recstream.worker.fold
+from recstream.core.history import table_rows
+from recstream.core.history.fold import apply
+from recstream.log.faust.appender import Appender
+from recstream.worker.rocksdb_rows import RocksDBRows
+from tests.simulation.world import Found, simulate
+
+ROUNDS = 40
+FOUND_WITHIN = 200
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """Leave the warnings of simulated faults out of the output."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def test_after_random_faults_nothing_is_lost_twice_or_different(tmp_path: Path) -> None:
+    counts = simulate(tmp_path, seed=1, rounds=ROUNDS)
+
+    assert counts["rounds"] == ROUNDS
+    assert counts["lists"] > ROUNDS
+    assert len(counts["faults"]) >= 6
+
+
+def test_the_same_seed_gives_the_same_rounds(tmp_path: Path) -> None:
+    first = simulate(tmp_path, seed=7, rounds=5)
+
+    assert simulate(tmp_path, seed=7, rounds=5) == first
+
+
+def own_everything(*_: Any) -> bool:
+    """Let every member write: no fence."""
+    return True
+
+
+def commit_offsets_first(appender: Appender, works: Any) -> Any:
+    """Append how far the events are applied in a transaction of its own, before the rest."""
+    log, group, member = appender.event_log, appender.group, appender.member
+
+    def applied(records: Any) -> Any:
+        return [each for each in records if each.key == table_rows.APPLIED_KEY]
+
+    early = [(applied(records), offsets) for records, offsets in works]
+    log.append_each(early, group=group, member=member)
+    return log.append_each(works, group=group, member=member)
+
+
+def count_repeated_events(history: Any, *rest: Any) -> Any:
+    """Fold an event whose id was folded before."""
+    return apply(msgspec.structs.replace(history, window=b""), *rest)
+
+
+def go_on(*_: Any) -> None:
+    """Read and write the tables after an append without an answer."""
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "broken"),
+    [
+        (recstream.log.embedded.log, "check_owner", own_everything),
+        (Appender, "append_all", commit_offsets_first),
+        (recstream.worker.fold, "apply", count_repeated_events),
+        (RocksDBRows, "fail", go_on),
+    ],
+)
+def test_broken_code_is_found(
+    tmp_path: Path, owner: Any, name: str, broken: Callable[..., Any]
+) -> None:
+    with mock.patch.object(owner, name, broken), pytest.raises(Found):
+        simulate(tmp_path, seed=1, rounds=FOUND_WITHIN)
