@@ -17,7 +17,7 @@ After each world: the workers catch up, every acknowledged event must be in the 
 may be in the dead letters, and ``recstream replay --verify`` must derive every list and history byte for
 byte. Counts are printed and written as JSON.
 
-With ``--simulated`` all of this happens in one process, by ``tests/simulation``: the same code of the
+With ``--simulated`` all of this happens in one process, by ``tests/crash/simulation``: the same code of the
 worker, real logs and tables, but no processes and no time that passes. A round then takes some milliseconds,
 and the same seed repeats it.
 
@@ -25,6 +25,7 @@ Examples::
 
     python scripts/bench/chaos.py --rounds 20 --log embedded
     python scripts/bench/chaos.py --simulated --rounds 10000 --log embedded --save
+    python scripts/bench/chaos.py --simulated --rounds 500 --log kafka --save
     python scripts/bench/chaos.py --rounds 200 --per-world 20 --log both --output chaos.json --save
 """
 
@@ -45,7 +46,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from chaos_servers import unmount
+from chaos_servers import Broker, unmount
 from chaos_world import CATCH_UP_S, PREFIX, World, wait_until
 from results import ROOT, Row, save
 
@@ -143,7 +144,7 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="copy worlds in which something is wrong here")
     parser.add_argument("--output", type=Path, help="write the counts here as JSON")
     parser.add_argument("--save", action="store_true", help="write docs/benchmarks/chaos.json")
-    parser.add_argument("--simulated", action="store_true", help="in one process, embedded log")
+    parser.add_argument("--simulated", action="store_true", help="in one process")
     options = parser.parse_args()
     if options.simulated:
         return simulated(options)
@@ -188,32 +189,42 @@ def main() -> int:
 def simulated(options: argparse.Namespace) -> int:
     """Run simulated rounds; return 0: what is wrong ends the script with the command that repeats it."""
     sys.path.insert(0, str(ROOT))
-    from tests.simulation.world import simulate  # noqa: PLC0415 - only here
+    from tests.crash.simulation.kafka import KafkaFaults, KafkaWorld  # noqa: PLC0415 - only here
+    from tests.crash.simulation.world import simulate  # noqa: PLC0415
+
+    def kafka_world(folder: Path, seed: int, faults: Any) -> Any:
+        folder.mkdir()
+        return KafkaWorld(folder, seed, faults, Broker(folder / "kafka", is_relayed=False))
 
     logging.disable(logging.CRITICAL)
     memory = Path("/dev/shm")  # noqa: S108 - a folder of our own in it
     started_s = time.monotonic()
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as name:
+    on_kafka = {"faults": KafkaFaults(), "new_world": kafka_world, "per_world": 100}
+    with tempfile.TemporaryDirectory(
+        prefix=f"{PREFIX}{os.getpid()}-", dir=memory if memory.is_dir() else None
+    ) as name:
         counts = simulate(
             Path(name),
             options.seed,
             options.rounds,
             progress=lambda n: print(n, end="\r", flush=True),
+            **(on_kafka if options.log == "kafka" else {}),
         )
     print(json.dumps(counts, indent=2))
     if options.save:
         per_s = counts["rounds"] / (time.monotonic() - started_s)
-        what = "simulated in one process on the embedded log"
         faults = ", ".join(f"{name} {n:,}" for name, n in sorted(counts["faults"].items()))
         rows = [
-            Row(counts["rounds"], "rounds", f"{what}; faults: {faults}"),
+            Row(counts["rounds"], "rounds", f"in one process; faults: {faults}"),
             Row(per_s, "rounds/s", "verification included"),
             Row(counts["events"], "events", "acknowledged, repeated ones included"),
             Row(counts["lists"], "lists", "derived again with the same bytes"),
             Row(counts["letters"], "dead letters", "each written once"),
             Row(0, "events, lists, rows or dead letters", "lost, twice or different"),
         ]
-        print(save("chaos-simulated", "Chaos, simulated", rows))
+        kafka = options.log == "kafka"
+        title = f"Chaos, simulated ({'Kafka' if kafka else 'embedded log'})"
+        print(save(f"chaos-simulated{'-kafka' * kafka}", title, rows))
     return 0
 
 

@@ -147,26 +147,27 @@ class SmallDisk:
 
 
 class Broker:
-    """A Kafka broker of ``scripts/kafka`` behind a relay."""
+    """A Kafka broker of ``scripts/kafka``, behind a relay unless that is not wanted."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, is_relayed: bool = True) -> None:
         self.relay = Relay()
         self._folder = folder
         self.port = two_free_ports()
         self.relay.broker_port = self.port
+        self._advertised = self.relay.port if is_relayed else self.port
         self.run("start")
 
     @property
     def url(self) -> str:
-        """The broker's address, by way of the relay."""
-        return f"kafka://127.0.0.1:{self.relay.port}"
+        """The broker's address for clients."""
+        return f"kafka://127.0.0.1:{self._advertised}"
 
     def run(self, action: str) -> None:
         """Run an action of ``scripts/kafka``."""
         subprocess.run(  # noqa: S603 - our own script
             [
                 *(str(ROOT / "scripts" / "kafka"), action, "--port", str(self.port)),
-                *("--directory", str(self._folder), "--advertise", str(self.relay.port)),
+                *("--directory", str(self._folder), "--advertise", str(self._advertised)),
             ],
             check=True,
             capture_output=True,

@@ -60,7 +60,7 @@ class World:
         self.settings = settings or Settings(partitions=2, list_size=5, n_factors=4, iterations=4)
         self.changelog = histories_changelog(self.settings.app_id)
         self.now_ms = START_MS
-        self.log = EmbeddedLog(folder / "log.db", sync="normal", clock_ms=lambda: self.now_ms)
+        self.log = self.open_log(folder)
         self.log.create_topics(topic_specs(self.settings.partitions))
         self.log.create_topics(
             [TopicSpec(self.changelog, self.settings.partitions, compacted=True)]
@@ -74,6 +74,10 @@ class World:
         self._announced: GenerationAnnounced | None = None
         self._deltas: list[DeltaAnnounced] = []
         self.engine = self.worker()
+
+    def open_log(self, folder: Path) -> EmbeddedLog:
+        """Open the log in a folder."""
+        return EmbeddedLog(folder / "log.db", sync="normal", clock_ms=lambda: self.now_ms)
 
     def worker(
         self, append: Single | None = None, partitions: Sequence[int] | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -20,9 +21,11 @@ from recstream.core.history import table_rows
 from recstream.core.history.fold import apply
 from recstream.log.faust.appender import Appender
 from recstream.worker.rocksdb_rows import RocksDBRows
-from tests.simulation.world import Found, simulate
+from tests.crash.simulation.kafka import KafkaFaults, KafkaWorld
+from tests.crash.simulation.world import Found, simulate
 
 ROUNDS = 40
+ROUNDS_ON_KAFKA = 10
 FOUND_WITHIN = 200
 
 
@@ -40,6 +43,26 @@ def test_after_random_faults_nothing_is_lost_twice_or_different(tmp_path: Path) 
     assert counts["rounds"] == ROUNDS
     assert counts["lists"] > ROUNDS
     assert len(counts["faults"]) >= 6
+
+
+@pytest.mark.slow
+@pytest.mark.integration
+def test_after_random_faults_nothing_is_lost_twice_or_different_on_kafka(
+    tmp_path: Path, start_server: Callable[[str], Any]
+) -> None:
+    server = start_server("kafka")
+    broker = SimpleNamespace(url=server.kafka_url, close=lambda: None)
+
+    counts = simulate(
+        tmp_path,
+        seed=1,
+        rounds=ROUNDS_ON_KAFKA,
+        faults=KafkaFaults(),
+        new_world=lambda folder, seed, faults: KafkaWorld(folder, seed, faults, broker),
+    )
+
+    assert counts["rounds"] == ROUNDS_ON_KAFKA
+    assert counts["lists"] > 0
 
 
 def test_the_same_seed_gives_the_same_rounds(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import random
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from unittest import mock
 
@@ -73,10 +73,10 @@ class Faults:
         self._left = self._repeats = 0
         self._is_writing = False
 
-    def arm(self, rng: random.Random) -> None:
+    def arm(self, rng: random.Random, kinds: Iterable[str] = tuple(ELIGIBLE)) -> None:
         """Choose a fault, a point that was reached since the last one, and how often it is reached first."""
-        reached = {kind: [at for at in ELIGIBLE[kind] if self._reached[at]] for kind in ELIGIBLE}
-        self._kind = rng.choice([kind for kind, points in reached.items() if points] or [*ELIGIBLE])
+        reached = {kind: [at for at in ELIGIBLE[kind] if self._reached[at]] for kind in kinds}
+        self._kind = rng.choice([kind for kind, points in reached.items() if points] or [*reached])
         self._point = rng.choice(reached[self._kind] or ELIGIBLE[self._kind])
         self._left = rng.randint(1, max(1, self._reached[self._point]))
         self._repeats = rng.choice([0, 0, 1, 3])
@@ -155,7 +155,14 @@ class Faults:
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
         """Put the points into the classes that reach the outside."""
-        write = Storage.write
+        with contextlib.ExitStack() as patches:
+            for owner, name, replacement in self.patches():
+                patches.enter_context(mock.patch.object(owner, name, replacement))
+            yield
+
+    def patches(self) -> Iterator[tuple[Any, str, Any]]:
+        """Yield owner, name and replacement of what has a point."""
+        write, write_rows, database = Storage.write, RocksDBRows.write, RocksDBRows._database
 
         @contextlib.contextmanager
         def writing(storage: Storage) -> Iterator[sqlite3.Connection]:
@@ -164,8 +171,6 @@ class Faults:
                 yield connection
                 self.reach("transaction commits")
             self.reach("transaction committed")
-
-        write_rows, database = RocksDBRows.write, RocksDBRows._database
 
         def writing_rows(rows: RocksDBRows, *arguments: Any) -> None:
             self._is_writing = True
@@ -177,17 +182,12 @@ class Faults:
             self.reach("rows not written" if is_writing else "row read")
             return database(rows, partition)
 
-        with contextlib.ExitStack() as patches:
-            for owner, name, function in (
-                (Storage, "write", writing),
-                (Storage, "read", self.around(Storage.read, "log read")),
-                (appender, "_RETRY_S", (0.0,)),
-                (RocksDBRows, "write", writing_rows),
-                (RocksDBRows, "_database", opening),
-                (DirectoryStore, "get", self.around(DirectoryStore.get, "model read")),
-            ):
-                patches.enter_context(mock.patch.object(owner, name, function))
-            yield
+        yield appender, "_RETRY_S", (0.0,)
+        yield Storage, "write", writing
+        yield Storage, "read", self.around(Storage.read, "log read")
+        yield RocksDBRows, "write", writing_rows
+        yield RocksDBRows, "_database", opening
+        yield DirectoryStore, "get", self.around(DirectoryStore.get, "model read")
 
 
 def is_simulated(error: BaseException | None) -> bool:

@@ -25,7 +25,7 @@ from recstream.models import Unusable
 from recstream.settings import Settings
 from recstream.worker.app import build_app
 from recstream.worker.commit import Work
-from tests.simulation.faults import Faults
+from tests.crash.simulation.faults import Faults
 
 RECOVERED_RECORDS = 50
 """Records of the changelog that recovery writes at a time."""
@@ -47,6 +47,9 @@ class SimulatedWorker:
     is_fenced : bool
         Another worker took this one's partitions, which it has yet to notice.
     """
+
+    poll_s = 0.0
+    """Longest wait for the models topic."""
 
     def __init__(
         self, settings: Settings, clock_ms: Callable[[], int], faults: Faults, name: str
@@ -89,6 +92,7 @@ class SimulatedWorker:
 
     def give_up(self) -> None:
         """Finish with all partitions, before a rebalance."""
+        self._position.clear()
         gone = set(self.loop._owned)
         self.loop._owned.clear()
         self.loop._discard(gone)
@@ -196,7 +200,7 @@ class SimulatedWorker:
                 if generation is not None:
                     self.engine.activate(generation)
             self._is_following = True
-            for found in feed.poll(0.0):
+            for found in feed.poll(self.poll_s):
                 if isinstance(found, Unusable):
                     self.loop._write_dead_letter(found)
                 elif isinstance(found, Generation):

@@ -11,11 +11,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import msgspec
 
 from recstream.control import read_timeline
-from recstream.core.events import Event, encode_event, from_timestamp_ms
+from recstream.core.events import EVENT_TYPES, Event, encode_event, from_timestamp_ms
 from recstream.core.history import table_rows
 from recstream.core.records import DeadLetter, decode_recommendations
 from recstream.erasure import forgetting
@@ -28,32 +29,22 @@ from recstream.log import (
     partition_for,
     read_records,
 )
-from recstream.log.embedded import EmbeddedLog, MemberAssignment, Membership
+from recstream.log.embedded import MemberAssignment, Membership
 from recstream.log.embedded.maintenance import _maintenance_lock
+from recstream.process import is_temporary
 from recstream.replay.run import ReplayPlan, replay
 from recstream.settings import Settings
 from recstream.time_travel import PartitionFold
 from recstream.worker.forget import GRACE_MS
+from tests.crash.simulation.faults import ELIGIBLE, Crash, CrashOfAll, Faults, is_simulated
+from tests.crash.simulation.worker import SimulatedWorker
 from tests.replay import world as replay_world
 from tests.replay.world import ITEMS
-from tests.simulation.faults import Crash, CrashOfAll, Faults, is_simulated
-from tests.simulation.worker import SimulatedWorker
 
 PARTITIONS = 3
 N_USERS = 9
 VERIFY_EVERY = 10
-TYPES = [
-    "view",
-    "view",
-    "click",
-    "cart",
-    "purchase",
-    "like",
-    "dislike",
-    "remove",
-    "rate",
-    "impression",
-]
+TYPES = [each for each in EVENT_TYPES if each != "profile"]
 DOCUMENTS: list[dict[str, Any]] = [
     {},
     {"rotation": {"after": 1}},
@@ -66,14 +57,6 @@ BAD = [b"{", b"[" * 5_000, b"\xff", b'{"type": "view"}', b'{"id": 1}', b"null"]
 
 class Found(AssertionError):
     """Something that must never be: what, and how to see it again."""
-
-
-class _Nobody:
-    """In place of the engine of `tests.replay.world.World`: here the workers do the work."""
-
-    def activate(self, _: object) -> None: ...
-
-    def apply_delta(self, _: object) -> None: ...
 
 
 class Ledger:
@@ -108,15 +91,18 @@ class World(replay_world.World):
         Installed.
     """
 
+    kinds = tuple(ELIGIBLE)
+    """Faults that happen."""
+    new_worker = SimulatedWorker
+
     def __init__(self, folder: Path, seed: int, faults: Faults) -> None:
         self.rng = random.Random(seed)
-        self.seed = seed
         self.folder = folder
         self.faults = faults
         faults.take_over, faults.is_locked = self.take_over, self.is_locked
         faults.forget()
         settings = Settings(
-            data_dir=str(folder), broker=f"embedded://{folder / 'log.db'}?sync=normal",
+            data_dir=str(folder), broker=self.broker(),
             partitions=PARTITIONS, list_size=5, n_factors=4, iterations=2,
         )  # fmt: skip
         super().__init__(folder, settings)
@@ -128,9 +114,13 @@ class World(replay_world.World):
             self.append(self.some_records())
         self.train(factors=False)
 
+    def broker(self) -> str:
+        """Return the URL that workers open."""
+        return f"embedded://{self.folder / 'log.db'}?sync=normal"
+
     def worker(self, *_: Any) -> Any:
         """Return an engine that does nothing: the workers are apart."""
-        return _Nobody()
+        return mock.Mock()
 
     # The client
 
@@ -159,44 +149,36 @@ class World(replay_world.World):
     def some_records(self) -> list[NewRecord]:
         """Return events: single ones, envelopes, repeated ones, misplaced ones, and what is none."""
         rng = self.rng
-        by_partition: dict[int, list[Event]] = {}
+        together: dict[int, list[bytes]] = {}
         records: list[NewRecord] = []
         for _ in range(rng.randint(1, 12)):
-            event = self._event()
             chance = rng.random()
-            if chance < 0.05:
-                records.append(
-                    NewRecord(INTERACTIONS, None, rng.choice(BAD), rng.randrange(PARTITIONS))
-                )
+            user = "misplaced" if chance < 0.03 else f"u{rng.randrange(N_USERS)}"
+            at = partition_for(user.encode(), PARTITIONS)
+            value = encode_event(self._event(user))
+            if chance < 0.03:
+                records.append(NewRecord(INTERACTIONS, None, value, (at + 1) % PARTITIONS))
             elif chance < 0.08:
-                event = msgspec.structs.replace(event, user="misplaced")
-                at = partition_for(b"misplaced", PARTITIONS)
-                records.append(
-                    NewRecord(INTERACTIONS, None, encode_event(event), (at + 1) % PARTITIONS)
-                )
+                records.append(NewRecord(INTERACTIONS, None, rng.choice(BAD), at))
             elif chance < 0.6:
-                records.append(NewRecord(INTERACTIONS, event.user.encode(), encode_event(event)))
+                records.append(NewRecord(INTERACTIONS, user.encode(), value))
             else:
-                at = partition_for(event.user.encode(), PARTITIONS)
-                by_partition.setdefault(at, []).append(event)
-        for at, events in by_partition.items():
-            value = b"[" + b",".join(map(encode_event, events)) + b"]"
-            records.append(NewRecord(INTERACTIONS, None, value, at))
-        return records
+                together.setdefault(at, []).append(value)
+        return records + [
+            NewRecord(INTERACTIONS, None, b"[" + b",".join(values) + b"]", at)
+            for at, values in together.items()
+        ]
 
-    def _event(self) -> Event:
+    def _event(self, user: str) -> Event:
         rng = self.rng
         self.now_ms += rng.randint(0, 500)
-        if rng.random() > 0.08 or self.n_events < 9:
-            self.n_events += 1
-            number = self.n_events
-        else:
-            number = rng.randint(1, self.n_events)
+        is_new = rng.random() > 0.08 or not self.n_events
+        self.n_events += is_new
         kind = rng.choice(TYPES)
         return Event(
-            id=f"e{number}",
-            type=kind,  # type: ignore[arg-type]
-            user=f"u{rng.randrange(N_USERS)}",
+            id=f"e{self.n_events if is_new else rng.randint(1, self.n_events)}",
+            type=kind,
+            user=user,
             item=rng.choice(ITEMS[:12]),
             ts=from_timestamp_ms(self.now_ms - rng.choice([0, 0, 5_000])),
             value=float(rng.randint(1, 5)) if kind == "rate" else None,
@@ -213,8 +195,13 @@ class World(replay_world.World):
         elif chance < 0.18:
             self.steer(rng.choice(DOCUMENTS), engines=[])
         elif chance < 0.24:
-            request = self.ask_to_forget(f"u{rng.randrange(N_USERS)}")
-            self.ledger.forgotten[request.id] = request.user
+            self.ask_to_forget(f"u{rng.randrange(N_USERS)}")
+
+    def ask_to_forget(self, user: str) -> Any:
+        """Append a request to forget a user."""
+        request = super().ask_to_forget(user)
+        self.ledger.forgotten[request.id] = user
+        return request
 
     # Workers
 
@@ -230,7 +217,7 @@ class World(replay_world.World):
         except Crash as crash:
             self._end(slot, worker, crash)
         except Exception as error:
-            if not is_simulated(error):
+            if not is_simulated(error) and not is_temporary(error):
                 raise
             if worker is not None and worker is self.workers[slot]:
                 for _ in range(self.rng.randint(0, 2)):  # until the loop has stopped
@@ -255,7 +242,7 @@ class World(replay_world.World):
             with self.guarded(slot):
                 self.n_lives += 1
                 name = f"worker-{self.n_lives}"
-                self.workers[slot] = SimulatedWorker(
+                self.workers[slot] = self.new_worker(
                     self.settings, lambda: self.now_ms, self.faults, name
                 )
 
@@ -357,7 +344,7 @@ class World(replay_world.World):
             path.unlink()
         for name, content in kept.items():
             (self.folder / name).write_bytes(content)
-        self.log = EmbeddedLog(self.folder / "log.db", sync="normal", clock_ms=lambda: self.now_ms)
+        self.log = self.open_log(self.folder)
 
     def close(self) -> None:
         """End everything."""
@@ -373,7 +360,7 @@ class World(replay_world.World):
         """Append events, and let the workers work until one fault has happened."""
         rng = self.rng
         self.n_rounds += 1
-        self.faults.arm(rng)
+        self.faults.arm(rng, self.kinds)
         for _ in range(8):
             self.now_ms += rng.randint(0, 2_000)
             self.append(self.some_records())
@@ -388,7 +375,7 @@ class World(replay_world.World):
     def settle(self) -> None:
         """Let the workers finish everything, without faults."""
         self.faults.disarm()
-        for _ in range(300):
+        for _ in range(150):
             self.balance()
             self.now_ms += GRACE_MS // 10
             is_busy = False
@@ -400,7 +387,10 @@ class World(replay_world.World):
                         is_busy |= worker.deliver(self.rng) or worker.rank(self.rng)
             if not is_busy and self.is_worked_off() and not forgetting(self.log).pending:
                 return
-        raise Found("the workers do not catch up")
+        where = [(w.owned, w.is_fenced, w._position) if w else None for w in self.workers]
+        raise Found(
+            f"the workers do not catch up: {where}, {self.log.committed(self.settings.app_id)}"
+        )
 
     def is_worked_off(self) -> bool:
         """Return whether the group has committed all events."""
@@ -498,36 +488,46 @@ def simulate(
     folder: Path,
     seed: int,
     rounds: int,
+    *,
     per_world: int = 20,
+    new_world: Callable[[Path, int, Faults], World] = World,
+    faults: Faults | None = None,
     progress: Callable[[int], object] = lambda _: None,
 ) -> dict[str, Any]:
     """Run rounds in worlds of their own, each with the next seed; return the counts.
+
+    Parameters
+    ----------
+    folder : Path
+    seed, rounds, per_world : int
+    new_world : callable
+        Makes a world in a folder.
+    faults : Faults, optional
+    progress : callable
+        Called with the number of rounds after each world.
 
     Raises
     ------
     Found
         Something is lost, twice or different; says how to repeat it.
     """
-    faults = Faults()
+    faults = faults or Faults()
     totals: Counter[str] = Counter()
     with faults.installed():
         while totals["rounds"] < rounds:
-            here = folder / f"world-{seed}"
-            world = World(here, seed, faults)
-            try:
-                n_here = min(per_world, rounds - totals["rounds"])
-                for number in range(1, n_here + 1):
-                    world.round()
-                    if number % VERIFY_EVERY == 0 or number == n_here:
-                        world.verify()
-            except Exception as error:
-                raise Found(
-                    f"{error!r} after {faults.last!r}; again by scripts/bench/chaos.py --simulated "
-                    f"--seed {seed} --rounds {world.n_rounds}"
-                ) from error
-            finally:
-                world.close()
-            shutil.rmtree(here)
+            n_here = min(per_world, rounds - totals["rounds"])
+            with contextlib.closing(new_world(folder / f"world-{seed}", seed, faults)) as world:
+                try:
+                    for number in range(1, n_here + 1):
+                        world.round()
+                        if number % VERIFY_EVERY == 0 or number == n_here:
+                            world.verify()
+                except Exception as error:
+                    raise Found(
+                        f"{error!r} after {faults.last!r}; again by scripts/bench/chaos.py "
+                        f"--simulated --seed {seed} --rounds {world.n_rounds}"
+                    ) from error
+            shutil.rmtree(world.folder)
             totals.update(
                 rounds=world.n_rounds,
                 events=len(world.ledger.events),
