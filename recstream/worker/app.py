@@ -83,6 +83,10 @@ class WorkerApp(faust.App):
         await self.worker_loop.close()
         self.held.close()
 
+    async def revoke(self, _: Any, revoked: set[TP], **__: Any) -> None:
+        """Give partitions up, before another worker takes them."""
+        await self.worker_loop.revoke(_interactions(revoked))
+
     def fail(self, error: BaseException) -> None:
         """End the app with an error; called on the event loop."""
         self.log.error("worker stops: %r", error, exc_info=error)
@@ -212,9 +216,8 @@ def _add_table_and_agent(
         rows.keep_only(mine | {tp.partition for tp in app.assignor.assigned_standbys()})
         await app.worker_loop.assign(mine)
 
-    @app.on_partitions_revoked.connect  # type: ignore[arg-type]  # Faust passes keyword arguments
-    async def revoke(_: Any, revoked: set[TP], **__: Any) -> None:
-        await app.worker_loop.revoke(_interactions(revoked))
+    # Signals belong to the class: a strong receiver would keep every app that a process ever built.
+    app.on_partitions_revoked.connect(app.revoke, weak=True)  # type: ignore[arg-type]  # Faust passes keyword arguments
 
 
 def _add_timers(app: WorkerApp) -> None:

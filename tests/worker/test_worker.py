@@ -1,8 +1,10 @@
 """The worker on the real transport, table and RocksDB: the loop, restarts, and kill -9."""
 
 import asyncio
+import gc
 import shutil
 import signal
+import weakref
 
 import msgspec
 import pytest
@@ -24,6 +26,7 @@ from recstream.models import DirectoryStore
 from recstream.process.warmup import warm_up
 from recstream.worker import forget, loop
 from recstream.worker import process as worker
+from recstream.worker.app import build_app
 from tests.worker.installation import DEADLINE_S, calm_table, eventually, wait_for
 from tests.worker.worker_world import CHANGELOG, PARTITIONS, event, single, some_events
 
@@ -311,3 +314,23 @@ async def test_a_lost_table_starts_from_a_checkpoint(installation, caplog):
 
     assert caplog.text.count("table restored partition=") == PARTITIONS
     assert installation.table() == installation.changelog() == calm_table(installation.path, events)
+
+
+async def test_a_worker_that_has_ended_is_kept_by_nobody(installation, monkeypatch):
+    """A process that starts its worker again and again must not keep each one's histories and model."""
+    ended = []
+
+    def build(*arguments):
+        app = build_app(*arguments)
+        ended.append(weakref.ref(app.worker_loop))
+        return app
+
+    monkeypatch.setattr(worker, "build_app", build)
+    async with installation.serving():
+        await eventually(installation.is_worked_off)
+
+    def is_gone():
+        gc.collect()
+        return [each() for each in ended] == [None]
+
+    await eventually(is_gone, 10.0)
