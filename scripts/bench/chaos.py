@@ -25,7 +25,7 @@ Examples::
 
     python scripts/bench/chaos.py --rounds 20 --log embedded
     python scripts/bench/chaos.py --simulated --rounds 10000 --log embedded --save
-    python scripts/bench/chaos.py --simulated --rounds 500 --log kafka --save
+    python scripts/bench/chaos.py --simulated --rounds 300 --log kafka --save
     python scripts/bench/chaos.py --rounds 200 --per-world 20 --log both --output chaos.json --save
 """
 
@@ -199,7 +199,7 @@ def simulated(options: argparse.Namespace) -> int:
     logging.disable(logging.CRITICAL)
     memory = Path("/dev/shm")  # noqa: S108 - a folder of our own in it
     started_s = time.monotonic()
-    on_kafka = {"faults": KafkaFaults(), "new_world": kafka_world, "per_world": 100}
+    on_kafka = {"faults": KafkaFaults(), "new_world": kafka_world, "per_world": 50}
     with tempfile.TemporaryDirectory(
         prefix=f"{PREFIX}{os.getpid()}-", dir=memory if memory.is_dir() else None
     ) as name:

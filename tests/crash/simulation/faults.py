@@ -49,17 +49,7 @@ class CrashOfAll(Crash):
 
 
 class Faults:
-    """One fault at a time, at a point that is chosen beforehand.
-
-    Attributes
-    ----------
-    take_over : callable
-        Called with the worker whose partitions another one takes in the middle of its work.
-    is_locked : callable
-        Returns whether the worker is in a transaction, for whose end the other one would have to wait.
-    happened : Counter of str
-        Faults so far, by kind.
-    """
+    """One fault at a time, at a point that is chosen beforehand."""
 
     def __init__(self) -> None:
         self.take_over: Callable[[Any], None] = lambda _: None

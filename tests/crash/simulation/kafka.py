@@ -83,16 +83,7 @@ class KafkaWorker(SimulatedWorker):
 
 
 class KafkaWorld(World):
-    """A world on a broker without topics.
-
-    Parameters
-    ----------
-    folder : Path
-    seed : int
-    faults : KafkaFaults
-    broker : Broker
-        With ``url`` and ``close``; the world closes it.
-    """
+    """A world on a broker without topics."""
 
     kinds = tuple(kind for kind in ELIGIBLE if kind != "crash of all")
     new_worker = KafkaWorker

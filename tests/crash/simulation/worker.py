@@ -32,21 +32,7 @@ RECOVERED_RECORDS = 50
 
 
 class SimulatedWorker:
-    """One life of a worker, from `build_app` to `crash` or `close`.
-
-    Parameters
-    ----------
-    settings : Settings
-    clock_ms : callable
-    faults : Faults
-    name : str
-        The member of the group; unique among all lives.
-
-    Attributes
-    ----------
-    is_fenced : bool
-        Another worker took this one's partitions, which it has yet to notice.
-    """
+    """One life of a worker, from `build_app` to `crash` or `close`."""
 
     poll_s = 0.0
     """Longest wait for the models topic."""

@@ -16,17 +16,12 @@ from unittest import mock
 import msgspec
 
 from recstream.control import read_timeline
-from recstream.core.events import EVENT_TYPES, Event, encode_event, from_timestamp_ms
-from recstream.core.history import table_rows
-from recstream.core.records import DeadLetter, decode_recommendations
+from recstream.core.records import DeadLetter
 from recstream.erasure import forgetting
 from recstream.log import (
     DEAD_LETTERS,
     INTERACTIONS,
-    RECOMMENDATIONS,
-    NewRecord,
     TopicPartition,
-    partition_for,
     read_records,
 )
 from recstream.log.embedded import MemberAssignment, Membership
@@ -36,60 +31,16 @@ from recstream.replay.run import ReplayPlan, replay
 from recstream.settings import Settings
 from recstream.time_travel import PartitionFold
 from recstream.worker.forget import GRACE_MS
+from tests.crash.simulation.checks import Found, check_histories, check_lists
+from tests.crash.simulation.client import PARTITIONS, Client, Ledger
 from tests.crash.simulation.faults import ELIGIBLE, Crash, CrashOfAll, Faults, is_simulated
 from tests.crash.simulation.worker import SimulatedWorker
-from tests.replay import world as replay_world
-from tests.replay.world import ITEMS
 
-PARTITIONS = 3
-N_USERS = 9
 VERIFY_EVERY = 10
-TYPES = [each for each in EVENT_TYPES if each != "profile"]
-DOCUMENTS: list[dict[str, Any]] = [
-    {},
-    {"rotation": {"after": 1}},
-    {"rules": [{"name": "r", "action": "exclude", "where": {"items": ITEMS[:2]}}]},
-    {"arms": [{"name": "quick", "share": 0.5, "half_life_ms": 2_000, "weights": {"view": 4}},
-              {"name": "mixed", "share": 0.5, "diversity": {"strength": 0.5}}]},
-]  # fmt: skip
-BAD = [b"{", b"[" * 5_000, b"\xff", b'{"type": "view"}', b'{"id": 1}', b"null"]
 
 
-class Found(AssertionError):
-    """Something that must never be: what, and how to see it again."""
-
-
-class Ledger:
-    """What the client knows: every event and bad record that it appended, and where."""
-
-    def __init__(self) -> None:
-        self.events: list[tuple[str, str, int]] = []
-        """(user, id, offset) of events that count."""
-        self.bad: Counter[tuple[int, int]] = Counter()
-        """Dead letters to expect by partition and offset."""
-        self.forgotten: dict[str, str] = {}
-        """Users to forget by request."""
-
-    def ids(self, since: dict[str, int]) -> dict[str, set[str]]:
-        """Return the ids that count by user, those alone from an offset on."""
-        found: dict[str, set[str]] = {}
-        for user, name, offset in self.events:
-            if offset >= since.get(user, 0):
-                found.setdefault(user, set()).add(name)
-        return found
-
-
-class World(replay_world.World):
-    """A log, a client, a model store, and two workers that faults happen to.
-
-    Parameters
-    ----------
-    folder : Path
-    seed : int
-        Decides everything that happens.
-    faults : Faults
-        Installed.
-    """
+class World(Client):
+    """A log, a client, a model store, and two workers that faults happen to."""
 
     kinds = tuple(ELIGIBLE)
     """Faults that happen."""
@@ -121,87 +72,6 @@ class World(replay_world.World):
     def worker(self, *_: Any) -> Any:
         """Return an engine that does nothing: the workers are apart."""
         return mock.Mock()
-
-    # The client
-
-    def append(self, records: list[NewRecord]) -> None:
-        """Append records of the client; it repeats what it got no answer for, which may be in the log."""
-        if self.rng.random() < 0.05:
-            self._append(records)
-        self._append(records)
-
-    def _append(self, records: list[NewRecord]) -> None:
-        for record, position in zip(records, self.log.append(records), strict=True):
-            where = position.partition, position.offset
-            try:
-                found = msgspec.json.decode(record.value or b"")
-                events = found if isinstance(found, list) else [found]
-                named = [(each["user"], each["id"], position.offset) for each in events]
-            except (msgspec.DecodeError, RecursionError, KeyError, TypeError, ValueError):
-                self.ledger.bad[where] += 1
-                continue
-            for event, name in zip(events, named, strict=True):
-                if partition_for(event["user"].encode(), PARTITIONS) != position.partition:
-                    self.ledger.bad[where] += 1
-                elif event["type"] != "impression":
-                    self.ledger.events.append(name)
-
-    def some_records(self) -> list[NewRecord]:
-        """Return events: single ones, envelopes, repeated ones, misplaced ones, and what is none."""
-        rng = self.rng
-        together: dict[int, list[bytes]] = {}
-        records: list[NewRecord] = []
-        for _ in range(rng.randint(1, 12)):
-            chance = rng.random()
-            user = "misplaced" if chance < 0.03 else f"u{rng.randrange(N_USERS)}"
-            at = partition_for(user.encode(), PARTITIONS)
-            value = encode_event(self._event(user))
-            if chance < 0.03:
-                records.append(NewRecord(INTERACTIONS, None, value, (at + 1) % PARTITIONS))
-            elif chance < 0.08:
-                records.append(NewRecord(INTERACTIONS, None, rng.choice(BAD), at))
-            elif chance < 0.6:
-                records.append(NewRecord(INTERACTIONS, user.encode(), value))
-            else:
-                together.setdefault(at, []).append(value)
-        return records + [
-            NewRecord(INTERACTIONS, None, b"[" + b",".join(values) + b"]", at)
-            for at, values in together.items()
-        ]
-
-    def _event(self, user: str) -> Event:
-        rng = self.rng
-        self.now_ms += rng.randint(0, 500)
-        is_new = rng.random() > 0.08 or not self.n_events
-        self.n_events += is_new
-        kind = rng.choice(TYPES)
-        return Event(
-            id=f"e{self.n_events if is_new else rng.randint(1, self.n_events)}",
-            type=kind,
-            user=user,
-            item=rng.choice(ITEMS[:12]),
-            ts=from_timestamp_ms(self.now_ms - rng.choice([0, 0, 5_000])),
-            value=float(rng.randint(1, 5)) if kind == "rate" else None,
-        )
-
-    def change_something(self) -> None:
-        """Train, move an item, set a steering document, or ask to forget a user; mostly nothing."""
-        rng, chance = self.rng, self.rng.random()
-        if chance < 0.04:
-            self.train(factors=rng.random() < 0.7)
-        elif chance < 0.10 and self.serving is not None:
-            at = rng.uniform(-1.0, 1.0)
-            self.move(rng.choice(self.serving.items), [at] * self.serving.n_factors, at)
-        elif chance < 0.18:
-            self.steer(rng.choice(DOCUMENTS), engines=[])
-        elif chance < 0.24:
-            self.ask_to_forget(f"u{rng.randrange(N_USERS)}")
-
-    def ask_to_forget(self, user: str) -> Any:
-        """Append a request to forget a user."""
-        request = super().ask_to_forget(user)
-        self.ledger.forgotten[request.id] = user
-        return request
 
     # Workers
 
@@ -418,8 +288,8 @@ class World(replay_world.World):
                 fold = PartitionFold(partition, PARTITIONS, timeline)
                 fold.advance(self.log)
                 rows = dict(worker.rows.scan(partition))
-                self._check_histories(rows, fold, ids)
-                self._check_lists(rows, fold)
+                check_histories(rows, fold, ids)
+                check_lists(self.log, rows, fold)
         assert sorted(p for w in self.workers if w for p in w.owned) == [*range(PARTITIONS)]
         letters = Counter(
             (letter.partition, letter.offset)
@@ -436,53 +306,6 @@ class World(replay_world.World):
             raise Found(f"the replay differs: {report}")
         self.n_lists = sum(each.lists for each in report.partitions)
 
-    def _check_histories(
-        self, rows: dict[bytes, bytes], fold: PartitionFold, ids: dict[str, set[str]]
-    ) -> None:
-        """Compare rows with a clean fold, byte for byte, and with what the client sent."""
-        expected: dict[bytes, bytes] = {}
-        for history in fold.histories.values():
-            if history.offset >= 0:
-                expected.update(table_rows.changes(None, history))
-            counted, sent = history.n_ids, ids.get(history.user, set())
-            if counted != len(sent) or not all(map(history.has_event, sent)):
-                raise Found(f"{history.user}: {counted} events count, {len(sent)} were sent")
-        held = {key: value for key, value in rows.items() if table_rows.split_key(key)[1] in "hpr"}
-        if held != expected:
-            differing = sorted(key for key in held | expected if held.get(key) != expected.get(key))
-            raise Found(f"rows of partition {fold.partition} differ from the log: {differing}")
-        applied = table_rows.decode_applied_row(rows[table_rows.APPLIED_KEY])
-        if applied != table_rows.AppliedRow(fold.next_offset, fold.next_offset):
-            raise Found(
-                f"partition {fold.partition}: {applied}, the log ends at {fold.next_offset}"
-            )
-
-    def _check_lists(self, rows: dict[bytes, bytes], fold: PartitionFold) -> None:
-        """Compare the rows of lists with the published ones: no two alike, none for a user without events."""
-        partition = fold.partition
-        newest: dict[bytes, tuple[int, tuple[str, ...]]] = {}
-        for record in read_records(self.log, RECOMMENDATIONS, partition):
-            key = record.key or b""
-            if record.value is None:
-                newest.pop(key, None)
-                continue
-            items = tuple(each.item for each in decode_recommendations(record.value).items)
-            if key in newest and newest[key][1] == items:
-                raise Found(f"list of {key!r} published twice: offset {record.offset}")
-            newest[key] = record.offset, items
-        strangers = {key for key in newest if fold.history(key.decode()).offset < 0}
-        if strangers:
-            raise Found(f"lists for users without events: {strangers}")
-        held = {
-            table_rows.split_key(key)[0]: table_rows.decode_list_row(value)
-            for key, value in rows.items()
-            if table_rows.split_key(key)[1] == "l"
-        }
-        if {key: row.items for key, row in held.items()} != {
-            key: items for key, (_, items) in newest.items()
-        }:
-            raise Found(f"rows of lists of partition {partition} differ from the published ones")
-
 
 def simulate(
     folder: Path,
@@ -494,23 +317,7 @@ def simulate(
     faults: Faults | None = None,
     progress: Callable[[int], object] = lambda _: None,
 ) -> dict[str, Any]:
-    """Run rounds in worlds of their own, each with the next seed; return the counts.
-
-    Parameters
-    ----------
-    folder : Path
-    seed, rounds, per_world : int
-    new_world : callable
-        Makes a world in a folder.
-    faults : Faults, optional
-    progress : callable
-        Called with the number of rounds after each world.
-
-    Raises
-    ------
-    Found
-        Something is lost, twice or different; says how to repeat it.
-    """
+    """Run rounds in worlds of their own, each with the next seed; return the counts."""
     faults = faults or Faults()
     totals: Counter[str] = Counter()
     with faults.installed():
