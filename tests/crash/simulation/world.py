@@ -18,12 +18,7 @@ import msgspec
 from recstream.control import read_timeline
 from recstream.core.records import DeadLetter
 from recstream.erasure import forgetting
-from recstream.log import (
-    DEAD_LETTERS,
-    INTERACTIONS,
-    TopicPartition,
-    read_records,
-)
+from recstream.log import DEAD_LETTERS, INTERACTIONS, TopicPartition, read_records
 from recstream.log.embedded import MemberAssignment, Membership
 from recstream.log.embedded.maintenance import _maintenance_lock
 from recstream.process import is_temporary
