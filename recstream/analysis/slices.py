@@ -139,12 +139,27 @@ def export(
         raise InvalidInput(
             f"a slice may hold {MAX_BYTES} bytes, this range has {n_bytes}; choose a shorter one"
         )
-    with zipfile.ZipFile(path, "w") as file:
-        for name, content in members.items():
-            is_dense = n_bytes > MIN_LIMIT_BYTES and _ratio(content) > MAX_RATIO // 2
-            kind = zipfile.ZIP_STORED if is_dense else zipfile.ZIP_DEFLATED
-            file.writestr(name, content, compress_type=kind)
+    _write(path, members, n_bytes)
     return manifest
+
+
+def _write(path: Path, members: Mapping[str, bytes], n_bytes: int) -> None:
+    """Write a slice's file under another name, then rename it: a failure leaves what was there."""
+    if path.exists() and not path.is_file():
+        raise InvalidInput(f"a slice is written to a file, {path} is none")
+    partial = path.with_name(f".{path.name}-partial")
+    try:
+        with zipfile.ZipFile(partial, "w") as file:
+            for name, content in members.items():
+                is_dense = n_bytes > MIN_LIMIT_BYTES and _ratio(content) > MAX_RATIO // 2
+                kind = zipfile.ZIP_STORED if is_dense else zipfile.ZIP_DEFLATED
+                file.writestr(name, content, compress_type=kind)
+        partial.replace(path)
+    except BaseException as error:
+        partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def _ratio(content: bytes) -> float:

@@ -1,6 +1,7 @@
 """A part of the log travels as one file, and what it holds is derived again from it alone."""
 
 import io
+import os
 import zipfile
 from pathlib import Path
 
@@ -227,3 +228,29 @@ def test_an_artifact_of_compressed_zeros_is_refused_before_it_is_read(part: Path
 
     with pytest.raises(ArtifactCorrupt, match="uncompressed"):
         verify(Slice(part))
+
+
+def test_a_disk_that_is_full_leaves_the_slice_that_was_there(
+    eventful: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "bug.zip"
+    export_slice(eventful, whole(eventful), file)
+    before = file.read_bytes()
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(zipfile.ZipFile, "writestr", fail)
+    with pytest.raises(OSError, match="No space") as caught:
+        export_slice(eventful, whole(eventful), file)
+
+    assert caught.value.filename == str(file)
+    assert file.read_bytes() == before
+    assert [path.name for path in tmp_path.glob("*bug*")] == ["bug.zip"]
+
+
+def test_a_slice_is_written_to_no_pipe_or_device(eventful: World, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/full")):
+        with pytest.raises(InvalidInput, match="is none"):
+            export_slice(eventful, whole(eventful), path)
