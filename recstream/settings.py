@@ -124,7 +124,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     hyperparameters: dict[str, float | int | str | list[float]] = {}
     """More options of `recstream.ALS`, as ``recstream tune`` writes them."""
     self_tuning: bool = True
-    """Search hyper-parameters while no events arrive; not if ``hyperparameters`` are set."""
+    """Search hyper-parameters after the first training and while no events arrive; not if ``hyperparameters`` are set."""
     seed: int = 0
     threads: int = 0
     """Threads of training and ranking; 0: one a core."""

@@ -6,3 +6,4 @@ Start at `recstream.trainer.process.run`; `recstream.trainer.loop.Trainer` is th
 
 from recstream.trainer.catalogue import CatalogueState
 from recstream.trainer.histories import Histories, UserColumns
+from recstream.trainer.self_tuning import search_hyperparameters

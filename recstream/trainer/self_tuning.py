@@ -1,45 +1,70 @@
 """Self-tuning: search hyper-parameters on the log's own events while nothing else is to be done.
 
-The search (`recstream.core.evaluation.tune`, then `tune_weights`) runs in one thread of low priority on one core, and pauses
-between trials while events arrive or a training runs. Its choice is a record on the control topic. The trainer then
-trains a candidate by it, and the gate decides. Announcements contain the hyper-parameters that they were
-trained with, so a replay that trains again agrees.
+A quick search of a few seconds follows the first training. A long one waits for a time without events. Both
+(`recstream.core.evaluation.tune`) run in one thread of low priority on one core, and pause between trials while a
+training runs. A choice is a record on the control topic, made only if its lists of held-back events are better than
+those of the hyper-parameters in force. The trainer then trains a candidate by it, and the gate decides. Announcements
+contain the hyper-parameters that they were trained with, so a replay that trains again agrees.
 """
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from recstream.control import read_control
-from recstream.core.evaluation import tune, tune_weights
+from recstream.core.als import Objective, Proportions
+from recstream.core.evaluation import GRID, TuningResult, tune
 from recstream.core.generation import Generation
 from recstream.core.records import HyperparametersChosen
 from recstream.log import ReadableLog
 from recstream.process import lower_priority
 from recstream.settings import Settings
 from recstream.trainer.training.dataset import TrainingSnapshot, build_dataset
-from recstream.trainer.training.train import hyperparameters
+from recstream.trainer.training.train import als_options, hyperparameters
 
 log = logging.getLogger(__name__)
 
-MIN_EVENTS = 20_000
-"""Events in the log before a search; the next one starts when they have doubled."""
-IDLE_S = 10.0
-"""Seconds without events before a search starts."""
-QUIET_S = 1.0
-"""Seconds without events before the next trial of a running search."""
-MAX_S = 1_800.0
-"""A search that takes longer is given up."""
-MAX_USERS = 50_000
-"""Users of a search, a sample of all."""
-CANDIDATES = 12
+
+class Effort(NamedTuple):
+    """Cost of a search.
+
+    Attributes
+    ----------
+    min_events : int
+        Events in the log before a search; the next one starts when they have doubled.
+    idle_s : float
+        Seconds without events before a search starts.
+    quiet_s : float
+        Seconds without events before the next trial of a running search.
+    max_s : float
+        A search that takes longer is given up.
+    max_entries : int
+        Entries of a search; of more, users are sampled.
+    max_users : int
+        Users whose lists are evaluated.
+    candidates, n_rungs : int
+        Of `tune`.
+    """
+
+    min_events: int
+    idle_s: float
+    quiet_s: float
+    max_s: float
+    max_entries: int
+    max_users: int
+    candidates: int
+    n_rungs: int
+
+
+QUICK = Effort(2_000, 0.0, 0.0, 60.0, 100_000, 1_000, 4, 1)
+LONG = Effort(20_000, 10.0, 1.0, 1_800.0, 2_000_000, 10_000, 12, 3)
 
 
 class SearchStopped(Exception):
@@ -59,13 +84,14 @@ class SelfTuning:
         self._is_on = settings.self_tuning and not settings.hyperparameters
         self._settings = settings
         self._clock = clock
-        self._n_events = 0
+        self._searched = {QUICK: 0, LONG: 0}
+        self._effort = QUICK
         self._may_run = threading.Event()
         self._is_stopped = threading.Event()
         self._thread = ThreadPoolExecutor(
             1, thread_name_prefix="recstream-tuning", initializer=lower_priority
         )
-        self._running: Future[HyperparametersChosen] | None = None
+        self._running: Future[HyperparametersChosen | None] | None = None
         self._accepted: dict[str, Any] = {}
         self._tried: dict[str, Any] | None = None
 
@@ -79,12 +105,23 @@ class SelfTuning:
         for _, record in read_control(event_log):
             if isinstance(record, HyperparametersChosen):
                 newest = record
+                self._note(QUICK if record.is_quick else LONG, record.n_events)
         if newest is None or not self._is_on:
             return {}
-        self._n_events = newest.n_events
         used = serving.hyperparameters
         follows = all(used.get(name) == each for name, each in newest.hyperparameters.items())
         return newest.hyperparameters if follows else {}
+
+    def _note(self, effort: Effort, n_events: int) -> None:
+        """Record that so many events were searched; a long search includes a quick one."""
+        for each in {QUICK, effort}:
+            self._searched[each] = n_events
+
+    def _due(self, n_events: int, quiet_s: float) -> Effort | None:
+        for effort, before in reversed(self._searched.items()):
+            if n_events >= max(effort.min_events, 2 * before) and quiet_s >= effort.idle_s:
+                return effort
+        return None
 
     def step(
         self,
@@ -103,21 +140,21 @@ class SelfTuning:
         snapshot : callable
         """
         if self._running is None:
-            is_due = n_events >= max(MIN_EVENTS, 2 * self._n_events)
-            if self._is_on and is_due and quiet_s >= IDLE_S and not is_busy:
-                self._n_events = n_events
+            effort = self._due(n_events, quiet_s)
+            if self._is_on and effort is not None and not is_busy:
+                self._effort = effort
+                self._note(effort, n_events)
                 self._may_run.set()
-                self._running = self._thread.submit(self._search, snapshot(), n_events)
+                self._running = self._thread.submit(self._search, snapshot(), n_events, effort)
             return None
-        if quiet_s >= QUIET_S and not is_busy:
+        if quiet_s >= self._effort.quiet_s and not is_busy:
             self._may_run.set()
         else:
             self._may_run.clear()
         if not self._running.done() or is_busy:
             return None
         try:
-            found = self._running.result()
-            if found.hyperparameters != self._accepted:
+            if (found := self._running.result()) is not None:
                 return found
         except SearchStopped:
             log.info("hyper-parameters not searched to the end")
@@ -142,79 +179,53 @@ class SelfTuning:
         self._tried = None
         return self._accepted
 
-    def _search(self, snapshot: TrainingSnapshot, n_events: int) -> HyperparametersChosen:
+    def _search(
+        self, snapshot: TrainingSnapshot, n_events: int, effort: Effort
+    ) -> HyperparametersChosen | None:
         started_s = self._clock()
 
         def between_trials(*_: object) -> None:
             while not self._may_run.wait(0.2) and not self._is_stopped.is_set():
                 pass
-            if self._is_stopped.is_set() or self._clock() - started_s > MAX_S:
+            if self._is_stopped.is_set() or self._clock() - started_s > effort.max_s:
                 raise SearchStopped
 
         try:
-            matrix, at = self._matrix(snapshot)
-            result = tune(
-                matrix,
-                at=at,
-                n_factors=self._settings.n_factors,
-                iterations=self._settings.iterations,
-                candidates=CANDIDATES,
-                seed=self._settings.seed,
-                threads=1,
-                progress=between_trials,
-            )
-            found = result.als_arguments(matrix)
-            used = hyperparameters(self._settings)
-            weights = tune_weights(
+            matrix, at = search_matrix(snapshot, self._settings, effort.max_entries)
+            result = search_hyperparameters(
                 matrix,
                 at,
-                found,
-                {name: float(used[name]) for name in ("behaviour_weight", "popularity_weight")},
-                seed=self._settings.seed,
+                hyperparameters(self._settings) | self._accepted,
+                self._settings,
+                candidates=effort.candidates,
+                n_rungs=effort.n_rungs,
+                max_users=effort.max_users,
                 threads=1,
                 progress=between_trials,
             )
-            if self._settings.popularity_weight is not None:
-                weights["popularity_weight"] = self._settings.popularity_weight
         finally:
             snapshot.histories.close()
         seconds = self._clock() - started_s
         log.info(
-            "hyper-parameters chosen %s=%.4f trials=%d seconds=%.1f",
+            "hyper-parameters searched %s=%.4f gain=%.4f error=%.4f trials=%d seconds=%.1f",
             result.metric,
             result.score,
+            result.gain,
+            result.error,
             len(result.trials),
             seconds,
         )
+        if not result.is_better:
+            return None
         return HyperparametersChosen(
-            hyperparameters=_plain(found | weights),
+            hyperparameters=result.hyperparameters(),
             n_events=n_events,
             metric=result.metric,
             score=result.score,
             n_trials=len(result.trials),
             seconds=seconds,
+            is_quick=effort is QUICK,
         )
-
-    def _matrix(self, snapshot: TrainingSnapshot) -> tuple[sparse.csr_matrix, NDArray[np.int64]]:
-        """Return the matrix of a training, of at most `MAX_USERS`, and the times of its entries."""
-        dataset = build_dataset(snapshot, (), self._settings.half_life_ms)
-        users, items, at_ms = dataset.entries
-        matrix = dataset.matrix.copy()
-        matrix.sort_indices()
-        matrix.eliminate_zeros()
-        n_users, n_items = matrix.shape
-        order = np.lexsort((items, users))
-        keys = users[order].astype(np.int64) * n_items + items[order]
-        kept = np.repeat(np.arange(n_users), np.diff(matrix.indptr)) * n_items + matrix.indices
-        # An entry that faded to zero is no entry of the matrix.
-        at = np.asarray(at_ms)[order][np.searchsorted(keys, kept)]
-        if n_users > MAX_USERS:
-            generator = np.random.Generator(np.random.PCG64(self._settings.seed))
-            is_chosen = np.zeros(n_users, np.bool_)
-            is_chosen[generator.choice(n_users, MAX_USERS, replace=False)] = True
-            at = at[np.repeat(is_chosen, np.diff(matrix.indptr))]
-            matrix = matrix[is_chosen]
-        return matrix, at
 
     def close(self) -> None:
         """End a search after its trial."""
@@ -222,8 +233,73 @@ class SelfTuning:
         self._thread.shutdown(wait=True, cancel_futures=True)
 
 
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """Return values as JSON has them: pairs as lists."""
-    return {
-        name: list(value) if isinstance(value, tuple) else value for name, value in values.items()
+def search_hyperparameters(
+    matrix: sparse.csr_matrix,
+    at: NDArray[np.int64],
+    used: Mapping[str, Any],
+    settings: Settings,
+    **options: Any,
+) -> TuningResult:
+    """Return the result of `tune`, compared with the hyper-parameters of a training.
+
+    Parameters
+    ----------
+    matrix, at
+        From `search_matrix`.
+    used : mapping
+        From `hyperparameters`.
+    settings : Settings
+        A ``popularity_weight`` stays as it is.
+    **options
+        Of `tune`.
+    """
+    n_active = int(np.count_nonzero(np.diff(matrix.indptr)))
+    sizes = {"n_items": matrix.shape[1], "mean_user_count": matrix.nnz / max(1, n_active)}
+    loss = {
+        name: value
+        for name, value in als_options(used, **sizes).items()
+        if name in Objective().as_dict()
     }
+    is_fixed = settings.popularity_weight is not None
+    return tune(
+        matrix,
+        at=at,
+        n_factors=settings.n_factors,
+        iterations=settings.iterations,
+        present=Proportions.of(Objective(**loss), **sizes),
+        weights={name: float(used[name]) for name in GRID},
+        grid={
+            name: values
+            for name, values in GRID.items()
+            if not (is_fixed and name == "popularity_weight")
+        },
+        seed=settings.seed,
+        **options,
+    )
+
+
+def search_matrix(
+    snapshot: TrainingSnapshot, settings: Settings, max_entries: int
+) -> tuple[sparse.csr_matrix, NDArray[np.int64]]:
+    """Return the matrix of a training, of about `max_entries` at most, and the times of its entries."""
+    dataset = build_dataset(snapshot, (), settings.half_life_ms)
+    users, items, at_ms = dataset.entries
+    matrix = dataset.matrix.copy()
+    matrix.sort_indices()
+    matrix.eliminate_zeros()
+    n_users, n_items = matrix.shape
+    order = np.lexsort((items, users))
+    keys = users[order].astype(np.int64) * n_items + items[order]
+    kept = np.repeat(np.arange(n_users), np.diff(matrix.indptr)) * n_items + matrix.indices
+    # An entry that faded to zero is no entry of the matrix.
+    at = np.asarray(at_ms)[order][np.searchsorted(keys, kept)]
+    if matrix.nnz > max_entries:
+        generator = np.random.Generator(np.random.PCG64(settings.seed))
+        n_chosen = max(1, n_users * max_entries // matrix.nnz)
+        is_chosen = np.zeros(n_users, np.bool_)
+        is_chosen[generator.choice(n_users, n_chosen, replace=False)] = True
+        at = at[np.repeat(is_chosen, np.diff(matrix.indptr))]
+        matrix = matrix[is_chosen]
+        used = np.flatnonzero(np.bincount(matrix.indices, minlength=n_items))
+        matrix = matrix[:, used]
+    return matrix, at

@@ -2,10 +2,13 @@
 
     scripts/bench/defaults.py                      # every data set, each for some minutes
     scripts/bench/defaults.py --only ml-100k yoochoose
+    scripts/bench/defaults.py --save               # docs/benchmarks/defaults.json
 
-The newest fifth of each user's items is the test part; it is read once. Everything is chosen on the rest,
-with its own newest fifth as validation part: the objective by `recstream.core.evaluation.tune`, as
-self-tuning calls it, then the weights of behaviour and popularity and the decay of seeds, one after another.
+What a user gets who sets nothing: the first generation (defaults), then that of the quick search which follows it,
+then that of the long search of self-tuning. Beside them the best of a search three times as long (``recstream tune``),
+whether it is better beyond noise or not.
+
+The newest fifth of each user's items is the test part; it is read once. Everything is chosen on the rest.
 Lists are the product's own (`train`, `rank`), without content. ± is a 95 % interval, paired by user.
 """
 
@@ -17,26 +20,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from datasets import STREAMS, Events, gowalla
+from results import Row, save
 from scipy import sparse
 
-from recstream.core.evaluation import tune
+from recstream.core.evaluation.held_out_lists import split_entries
 from recstream.core.evaluation.metrics import hits, recall_at
-from recstream.core.evaluation.search import split_entries
 from recstream.core.events import Event
 from recstream.core.generation import Generation
 from recstream.core.history import FoldSettings, History, apply
 from recstream.core.ranking import rank
 from recstream.settings import Settings
-from recstream.trainer import Histories, UserColumns
+from recstream.trainer import Histories, UserColumns, search_hyperparameters
+from recstream.trainer.self_tuning import LONG, QUICK, search_matrix
 from recstream.trainer.training import TrainingSnapshot, hyperparameters, train
 
 K = 20
 MAX_USERS = 3_000
-GRID: Mapping[str, tuple[float, ...]] = {
-    "behaviour_weight": (0.0, 3.0, 6.0, 10.0, 15.0, 25.0),
-    "popularity_weight": (0.0, 0.1, 0.2, 0.4, 0.8),
-    "seed_decay": (0.5, 0.65, 0.8, 0.9, 1.0),
-}
+FULL_CANDIDATES = 36
 
 
 class Part(NamedTuple):
@@ -124,71 +124,75 @@ def recall(part: Part, generation: Generation, *, threads: int) -> np.ndarray:
     return recall_at(hits(ids, part.wanted), np.diff(part.wanted.indptr), K)
 
 
-def weighted(part: Part, chosen: dict[str, Any], *, threads: int) -> dict[str, Any]:
-    """Return the options with the weights that are best on a part, one after another."""
-    best, score = dict(chosen), -1.0
-    for name, values in GRID.items():
-        found = [
-            (recall(part, trained(part, {**best, name: value}, threads=threads), threads=threads))
-            for value in values
-        ]
-        means = [float(each.mean()) for each in found]
-        if max(means) > score:
-            score, best = max(means), {**best, name: values[int(np.argmax(means))]}
-        print(
-            f"    {name} {dict(zip(values, np.round(means, 4).tolist(), strict=True))}", flush=True
+def systems(part: Part, *, threads: int) -> dict[str, dict[str, Any]]:
+    """Return the hyper-parameters that each system uses after the first training on a part."""
+    settings = Settings()
+    used = hyperparameters(settings)
+    chosen: dict[str, dict[str, Any]] = {"defaults": {}}
+    tuned: dict[str, Any] = {}
+    for system, effort in (
+        ("quick search", QUICK),
+        ("self-tuning", LONG),
+        ("full search", LONG._replace(candidates=FULL_CANDIDATES)),
+    ):
+        begun = default_timer()
+        matrix, at = search_matrix(part.snapshot, settings, effort.max_entries)
+        found = search_hyperparameters(
+            matrix,
+            at,
+            used | tuned,
+            settings,
+            candidates=effort.candidates,
+            n_rungs=effort.n_rungs,
+            max_users=effort.max_users,
+            threads=threads,
         )
-    return best
+        if found.is_better:
+            tuned = found.hyperparameters()
+        chosen[system] = found.hyperparameters() if system == "full search" else tuned
+        print(f"    {system} {default_timer() - begun:.0f} s: {found.as_dict()}", flush=True)
+    return chosen
+
+
+def rows_of(name: str, users: Mapping[str, np.ndarray]) -> list[Row]:
+    """Print the recall of each system, and return it as rows of the result file."""
+    base = users["defaults"]
+    rows = [Row(float(base.mean()), "Recall@20", f"{name}: defaults, the first generation.")]
+    for system, each in users.items():
+        more = each - base
+        error = 1.96 * more.std() / np.sqrt(len(more)) / base.mean()
+        gain = f"{100 * (each.mean() / base.mean() - 1):+.1f} ± {100 * error:.1f} %"
+        print(f"  {system:16} {each.mean():.4f}  {gain}", flush=True)
+        if system != "defaults":
+            rows.append(Row(float(each.mean()), "Recall@20", f"{name}: {system} ({gain})."))
+    return rows
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="*", choices=DATA, default=list(DATA))
-    parser.add_argument("--factors", type=int, default=Settings().n_factors)
-    parser.add_argument("--candidates", type=int, default=12)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--save", action="store_true", help="write docs/benchmarks/defaults.json")
     options = parser.parse_args()
+    rows: list[Row] = []
     for name in options.only:
         matrix, at = DATA[name]()
-        is_ordered = name in STREAMS
-        outer, _ = split(matrix, at, is_ordered=is_ordered)
-        inner, _ = split(outer.matrix, outer.at, is_ordered=is_ordered)
+        outer, _ = split(matrix, at, is_ordered=name in STREAMS)
         print(
             f"{name}: {matrix.shape[0]} users, {matrix.shape[1]} items, {matrix.nnz} entries",
             flush=True,
         )
-        begun = default_timer()
-        found = tune(
-            outer.matrix,
-            at=outer.at,
-            n_factors=options.factors,
-            iterations=Settings().iterations,
-            candidates=options.candidates,
-            threads=options.threads,
-            max_users=MAX_USERS,
-        )
-        objective = found.als_arguments(outer.matrix)
-        print(f"    search {default_timer() - begun:.0f} s: {found.as_dict()}", flush=True)
-        base = {"n_factors": options.factors}
-        systems = {
-            "defaults": base,
-            "objective tuned": objective,
-            "weights tuned": weighted(inner, base, threads=options.threads),
-            "both tuned": weighted(inner, objective, threads=options.threads),
-        }
+        chosen = systems(outer, threads=options.threads)
         users = {
-            system: recall(outer, trained(outer, chosen, threads=options.threads), threads=options.threads)
-            for system, chosen in systems.items()
-        }  # fmt: skip
-        for system, each in users.items():
-            more = each - users["defaults"]
-            error = 1.96 * more.std() / np.sqrt(len(more))
-            print(
-                f"  {system:16} {each.mean():.4f}  {more.mean():+.4f} ± {error:.4f}"
-                f"  {100 * (each.mean() / users['defaults'].mean() - 1):+.1f} %",
-                flush=True,
+            system: recall(
+                outer, trained(outer, each, threads=options.threads), threads=options.threads
             )
+            for system, each in chosen.items()
+        }
+        rows += rows_of(name, users)
+        if options.save:
+            save("defaults", "Defaults beside tuned hyper-parameters", rows)
 
 
 if __name__ == "__main__":

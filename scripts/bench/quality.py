@@ -27,6 +27,7 @@ from recstream.core.evaluation.search import Choice, TuningResult
 from recstream.core.search import top_n
 
 K = 20
+FACTORS_ALONE = {"behaviour_weight": 0.0, "popularity_weight": 0.0}
 FOUND = Proportions(200.0, 3.0, 1.0, (0.5, 0.5), (0.3, 0.3))
 """What a search found on gowalla: docs/explanation/research/tuning.md."""
 
@@ -79,6 +80,8 @@ def of_factors(options: argparse.Namespace) -> None:
             seed=options.seed,
             threads=options.threads,
             max_users=5_000,
+            weights=FACTORS_ALONE,
+            grid={},
             progress=report,
         )
     search_s = default_timer() - begun

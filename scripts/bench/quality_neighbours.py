@@ -11,8 +11,9 @@ import numpy as np
 from scipy import sparse
 
 from recstream.core.als import ALS, typical_score
+from recstream.core.evaluation.held_out_lists import split_entries
 from recstream.core.evaluation.metrics import hits, ndcg_at, quality, recall_at
-from recstream.core.evaluation.search import TuningResult, split_entries
+from recstream.core.evaluation.search import TuningResult
 from recstream.core.neighbours import (
     BEHAVIOUR_VERSION,
     BEHAVIOUR_WEIGHT,

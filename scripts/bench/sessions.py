@@ -42,7 +42,7 @@ from session_peers import (
 )
 
 from recstream.core.neighbours import BEHAVIOUR_WEIGHT
-from recstream.trainer.training import DEFAULT_POPULARITY_WEIGHT
+from recstream.core.popularity import POPULARITY_WEIGHT
 
 CLICKS = (1, 2, 4)
 DATA = STREAMS | {"retailrocket": StreamData("retailrocket, views", retailrocket)}
@@ -152,7 +152,7 @@ def methods(*, new: bool) -> dict[str, tuple[Method, list[Any] | Axes]]:
         "fold-in alone": (ours, [*itertools.product(both, (0.0,), (0.0,), DECAYS[:1], repeats)]),
         "ours, defaults": (
             ours,
-            [(False, DEFAULT_POPULARITY_WEIGHT, BEHAVIOUR_WEIGHT, DECAYS[0], repeats[0])],
+            [(True, POPULARITY_WEIGHT, BEHAVIOUR_WEIGHT, DECAYS[0], repeats[0])],
         ),
         "ours": (ours, Axes((both, BETAS[:5], (5.0, 8.0, 12.0, 18.0), DECAYS, repeats))),
     }

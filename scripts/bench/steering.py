@@ -37,11 +37,10 @@ from recstream.core.content import COLD_START_BOOST, COLD_START_SHARE, CONTENT_W
 from recstream.core.generation import Generation
 from recstream.core.history import Entry, History, matrix_row, stack
 from recstream.core.neighbours import BEHAVIOUR_WEIGHT, WIDTH, Neighbours, fit_behaviour
-from recstream.core.popularity import fit_popularity
+from recstream.core.popularity import POPULARITY_WEIGHT, fit_popularity
 from recstream.core.ranking import compile_arm, describe, rank
 from recstream.core.records import Item
 from recstream.core.steering import Steering, decode_steering
-from recstream.trainer.training import DEFAULT_POPULARITY_WEIGHT
 
 N_FACTORS = 64
 N_GROUPS = 400
@@ -203,7 +202,7 @@ def trained(n_items: int) -> Shop:
     )
     model = ALS(N_FACTORS, iterations=4).fit(matrix)
     unit = typical_score(model, matrix)
-    bias = fit_popularity(columns, times, n_items).bias(DEFAULT_POPULARITY_WEIGHT * unit)
+    bias = fit_popularity(columns, times, n_items).bias(POPULARITY_WEIGHT * unit)
     tables = near_by_group(group, generator), fit_behaviour(owners, columns, times, n_items)
     users = [
         visitor(at, taken[at], np.concatenate([by_group[each] for each in tastes[at]]))

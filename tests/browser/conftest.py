@@ -36,6 +36,8 @@ def shop(shop_folder: Path) -> Iterator[str]:
     """Return the address of a running shop with a trained model."""
     folder = shop_folder
     command = [sys.executable, "-m", "recstream", "up", "--data-dir", str(folder), "--port", "0"]
+    # Without self-tuning, a generation follows a request alone.
+    command += ["--set", "self_tuning=false"]
     output = folder / "up.log"
     with output.open("w") as log:
         process = subprocess.Popen(

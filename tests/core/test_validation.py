@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from recstream.core.als import ALS, ALSModel, typical_score
 from recstream.core.content.nearest import FeatureIndex
+from recstream.core.evaluation.held_out_lists import split_entries
 from recstream.core.evaluation.metrics import hits, quality
-from recstream.core.evaluation.search import split_entries
 from recstream.core.search import ItemIndex, top_n
 from recstream.core.validation import as_csr_rows, as_excluded
 from recstream.errors import InvalidInput

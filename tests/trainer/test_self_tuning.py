@@ -1,11 +1,13 @@
 """The trainer searches hyper-parameters while it is idle; the gate decides about what it finds."""
 
+import math
 from concurrent.futures import Future
 
 import msgspec
 import pytest
 
 from recstream.control import read_control, read_timeline
+from recstream.core.evaluation import search
 from recstream.core.history import Entry, History
 from recstream.core.records import HyperparametersChosen
 from recstream.errors import LogUnavailable
@@ -13,19 +15,18 @@ from recstream.replay.retrain import DerivedStore, retrain
 from recstream.time_travel.generations import Generations
 from recstream.trainer import self_tuning
 from recstream.trainer.histories import Histories, UserColumns
-from recstream.trainer.self_tuning import SelfTuning
+from recstream.trainer.self_tuning import SelfTuning, search_matrix
 from recstream.trainer.training.dataset import TrainingSnapshot
 from tests.trainer.test_gate_and_rollback import tastes, train
 from tests.trainer.trainer_world import SETTINGS, work
+from tests.waiting import wait_until
 from tests.worker.worker_world import single
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(self_tuning, "MIN_EVENTS", 100)
-    monkeypatch.setattr(self_tuning, "IDLE_S", 0.1)
-    monkeypatch.setattr(self_tuning, "QUIET_S", 0.0)
-    monkeypatch.setattr(self_tuning, "CANDIDATES", 4)
+    monkeypatch.setattr(self_tuning, "QUICK", self_tuning.QUICK._replace(min_events=100))
+    monkeypatch.setattr(search, "MIN_ERRORS", -math.inf)
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_a_choice_is_a_record_and_a_candidate_is_trained_by_it(place, settings):
         (found,) = chosen(place)
         newest = place.announced()[-1]
 
-        assert {"unobserved_weight", "behaviour_weight", "popularity_weight"} <= set(
+        assert {"unobserved_mass", "behaviour_weight", "popularity_weight"} <= set(
             found.hyperparameters
         )
         assert not uses(place.announced()[1].hyperparameters, found)
@@ -111,7 +112,7 @@ def test_a_choice_that_the_gate_rejects_is_not_used(place, settings, monkeypatch
     place.world.feed([single(each) for each in tastes()])
     trainer = place.trainer(settings=settings)
     try:
-        work(trainer, lambda: trainer._tuning._n_events and chosen(place))
+        work(trainer, lambda: chosen(place))
         work(trainer, lambda: trainer._tuning._tried is None)
 
         assert "regularization" not in trainer._executor._chosen
@@ -131,19 +132,54 @@ def test_nothing_is_searched_where_somebody_chose(settings, off):
 
 
 def test_a_search_pauses_while_events_arrive_and_ends_with_the_trainer(settings):
-    def search(self, *_):
+    def wait(self, *_):
         self._is_stopped.wait(20)
         raise self_tuning.SearchStopped
 
     tuning = SelfTuning(settings)
-    tuning._search = search.__get__(tuning)
-    assert tuning.step(1000, 5.0, is_busy=False, snapshot=lambda: None) is None
-    assert tuning.step(1000, -1.0, is_busy=False, snapshot=lambda: None) is None
+    tuning._search = wait.__get__(tuning)
+    n = self_tuning.LONG.min_events
+    assert tuning.step(n, 10.0, is_busy=False, snapshot=lambda: None) is None
+    assert tuning.step(n, 0.1, is_busy=False, snapshot=lambda: None) is None
     assert not tuning._may_run.is_set()
-    assert tuning.step(1000, 5.0, is_busy=True, snapshot=lambda: None) is None
+    assert tuning.step(n, 10.0, is_busy=True, snapshot=lambda: None) is None
     assert not tuning._may_run.is_set()
     tuning.close()
-    assert tuning.step(1000, 5.0, is_busy=False, snapshot=lambda: None) is None
+    assert tuning.step(n, 10.0, is_busy=False, snapshot=lambda: None) is None
+
+
+def test_a_quick_search_does_not_wait_for_a_quiet_time_and_a_long_one_follows(settings):
+    efforts = []
+
+    def search(_, n_events, effort):
+        efforts.append((n_events, effort.n_rungs > 1))
+
+    def searched(n_events, quiet_s):
+        tuning.step(n_events, quiet_s, is_busy=False, snapshot=lambda: None)
+        wait_until(lambda: tuning._running is None or tuning._running.done())
+        tuning.step(n_events, quiet_s, is_busy=False, snapshot=lambda: None)
+
+    tuning = SelfTuning(settings)
+    tuning._search = search
+    for n_events, quiet_s in ((50, 60), (100, 0), (150, 60), (200, 0), (30_000, 60), (50_000, 60)):
+        searched(n_events, quiet_s)
+    tuning.close()
+
+    assert efforts == [(100, False), (200, False), (30_000, True)]
+
+
+def test_a_choice_that_is_not_better_is_no_record(place, settings, monkeypatch):
+    monkeypatch.setattr(search, "MIN_ERRORS", math.inf)
+    place.world.feed([single(each) for each in tastes()])
+    trainer = place.trainer(settings=settings)
+    try:
+        work(trainer, lambda: trainer._tuning._searched[self_tuning.QUICK] > 0)
+        work(trainer, lambda: trainer._tuning._running is None)
+
+        assert chosen(place) == []
+        assert len(place.announced()) == 2
+    finally:
+        trainer.close()
 
 
 def test_a_search_pauses_while_a_training_runs(place, settings):
@@ -171,11 +207,9 @@ def test_events_that_faded_to_nothing_are_left_out_of_a_search(settings):
     live = Histories()
     made = [History("u", clock_ms=5 * faded_ms, n_items=len(page), n_ids=1, pages=(page,))]
     live.put(UserColumns.of(made, 0, live.items))
-    tuning = SelfTuning(settings)
 
-    matrix, at_ms = tuning._matrix(TrainingSnapshot(live, {}, 0))
+    matrix, at_ms = search_matrix(TrainingSnapshot(live, {}, 0), settings, 1_000)
 
-    tuning.close()
     assert matrix.indices.tolist() == [0, 2]
     assert at_ms.tolist() == [5 * faded_ms, 5 * faded_ms - 1]
 

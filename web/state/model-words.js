@@ -32,6 +32,11 @@ const NAMES = {
   category_grammar: ["Form of categories", "Version of the rules by which a category is split into its levels."],
   hold_out: ["Holds out events", "Whether the newest events are kept aside to evaluate the generation."],
   regularization: ["Regularization", "Shrinks factors towards zero where there are few events."],
+  unobserved_mass: ["Weight of what is missing", "Of all items that a user has no event with, beside those with events."],
+  ridge: ["Ridge", "Regularization of an average user: 1 weighs as much as one event."],
+  regularization_exponent: ["Growth of the ridge", "0: equal for all rows. 1: in proportion to a row's events."],
+  positive_exponents: ["Damping of events", "Of users and items with many events: 0 counts every event fully."],
+  missing_exponents: ["Damping of what is missing", "The same for missing events."],
   alpha: ["Confidence of events", "How much more an event counts than its absence."],
 };
 const DAY_MS = 86_400_000;

@@ -12,14 +12,14 @@ from scipy import sparse
 from recstream.cli.open import open_existing
 from recstream.cli.options import is_terminal, json_option, settings_options
 from recstream.control import read_timeline
-from recstream.core.evaluation import SearchProgress, tune_weights
-from recstream.core.evaluation import tune as search
+from recstream.core.evaluation import SearchProgress
 from recstream.core.history import History, history_rows
 from recstream.core.numeric.arrays import csr_of
 from recstream.errors import InvalidInput
 from recstream.log import INTERACTIONS, EventLog
 from recstream.settings import Settings
 from recstream.time_travel import PartitionFold
+from recstream.trainer import search_hyperparameters
 from recstream.trainer.training import hyperparameters
 
 
@@ -36,9 +36,10 @@ from recstream.trainer.training import hyperparameters
 def tune(settings: Settings, candidates: int, k: int, as_json: bool) -> None:
     """Choose hyper-parameters by how well held-out events are ranked, and print them as TOML.
 
-    The newest fifth of each user's items is held out. Successive halving: many candidates are
-    trained on a part of the data, the better ones again on more. Then the weights of behaviour and
-    popularity are tried for the best one. n_factors and iterations come from the settings.
+    Successive halving: many candidates are trained with few factors, the better ones again with
+    more, each with several weights of behaviour and popularity. The newest fifth of each user's
+    items is held back; on it, the lists of the best are compared with those of the settings in
+    force, which stay unless the others are better beyond noise. n_factors comes from the settings.
 
     \b
     Examples:
@@ -53,41 +54,41 @@ def tune(settings: Settings, candidates: int, k: int, as_json: bool) -> None:
             "the log has no event with a positive weight, so there is nothing to tune; import or "
             "send events first"
         )
-    result = search(
+    used = hyperparameters(settings)
+    result = search_hyperparameters(
         matrix,
-        at=at,
+        at,
+        used,
+        settings,
         k=k,
-        n_factors=settings.n_factors,
-        iterations=settings.iterations,
         candidates=candidates,
-        seed=settings.seed,
         threads=settings.threads or None,
         progress=_show_progress if is_terminal() and not as_json else None,
     )
-    chosen = result.als_arguments(matrix)
-    used = hyperparameters(settings)
-    chosen |= tune_weights(
-        matrix,
-        at,
-        chosen,
-        {name: float(used[name]) for name in ("behaviour_weight", "popularity_weight")},
-        k=k,
-        seed=settings.seed,
-        threads=settings.threads or None,
-    )
+    chosen = result.hyperparameters() if result.is_better else dict(settings.hyperparameters)
     answer = {
-        "n_factors": chosen.pop("n_factors"),
-        "iterations": chosen.pop("iterations"),
+        "n_factors": settings.n_factors,
+        "iterations": chosen.pop("iterations", settings.iterations),
         "hyperparameters": chosen,
     }
     if as_json:
-        answer |= {"metric": result.metric, "score": result.score, "trials": len(result.trials)}
+        answer |= {
+            "metric": result.metric,
+            "score": result.score,
+            "gain": result.gain,
+            "error": result.error,
+            "is_better": result.is_better,
+            "trials": len(result.trials),
+        }
         click.echo(msgspec.json.encode(answer).decode())
         return
     click.echo(
-        f"# {result.metric} {result.score:.4f} on the newest fifth of {matrix.shape[0]:,} users' "
-        f"items, the best of {len(result.trials)} trials"
+        f"# {result.metric} {result.score:.4f} on the newest fifth of {matrix.shape[0]:,} users' items, "
+        f"the best of {len(result.trials)} trials: {result.gain:+.4f} ± {2 * result.error:.4f} beside "
+        "the settings in force"
     )
+    if not result.is_better:
+        click.echo("# not better beyond noise, so the settings in force stay")
     click.echo(_toml(answer), nl=False)
 
 

@@ -8,7 +8,7 @@ from recstream.core.als.block_solver import BlockSolver
 from recstream.core.als.half_step import axes_of, gramian_ranges, width_of
 from recstream.core.als.model import ALSModel
 from recstream.core.als.objective import Objective
-from recstream.core.als.scaling import Proportions, mean_score, sample_step, typical_score
+from recstream.core.als.scaling import Proportions, mean_score, sample_step, scaled, typical_score
 from recstream.core.als.trainer import ALS, Iteration
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "gramian_ranges",
     "mean_score",
     "sample_step",
+    "scaled",
     "typical_score",
     "width_of",
 ]

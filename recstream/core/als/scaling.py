@@ -12,7 +12,9 @@ n̄ is the mean number of entries of users with any. Weights of popularity and n
 `typical_score`.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -37,11 +39,11 @@ class Proportions:
         As in `recstream.core.als.objective`.
     """
 
-    unobserved_mass: float = 3.0
-    ridge: float = 2.5
+    unobserved_mass: float = 0.4
+    ridge: float = 0.7
     regularization_exponent: float = 1.0
-    positive_exponents: tuple[float, float] = (0.3, 0.1)
-    missing_exponents: tuple[float, float] = (0.05, 0.1)
+    positive_exponents: tuple[float, float] = (0.0, 0.0)
+    missing_exponents: tuple[float, float] = (0.0, 0.0)
 
     def __post_init__(self) -> None:
         for name in ("unobserved_mass", "ridge"):
@@ -49,10 +51,17 @@ class Proportions:
             if not 0.0 < value < float("inf"):
                 raise InvalidInput(f"{name} must be a finite number above 0, got {value!r}")
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self).items()
+        }
+
     def objective(self, *, n_items: int, mean_user_count: float) -> Objective:
         """Return the objective for data of a size.
 
-        >>> Proportions(ridge=6.0).objective(n_items=100, mean_user_count=10.0).unobserved_weight
+        >>> Proportions(3.0).objective(n_items=100, mean_user_count=10.0).unobserved_weight
         0.3
         """
         if n_items < 1 or not mean_user_count > 0:
@@ -66,6 +75,48 @@ class Proportions:
             positive_exponents=self.positive_exponents,
             missing_exponents=self.missing_exponents,
         )
+
+    @classmethod
+    def of(cls, objective: Objective, *, n_items: int, mean_user_count: float) -> "Proportions":
+        """Return the proportions of an objective on data of a size, to 9 digits."""
+        mean_weight = objective.alpha * mean_user_count
+        return cls(
+            unobserved_mass=_rounded(objective.unobserved_weight * n_items / mean_weight),
+            ridge=_rounded(objective.regularization * mean_user_count),
+            regularization_exponent=objective.regularization_exponent,
+            positive_exponents=objective.positive_exponents,
+            missing_exponents=objective.missing_exponents,
+        )
+
+
+def scaled(options: Mapping[str, Any], *, n_items: int, mean_user_count: float) -> dict[str, Any]:
+    """Return options of `ALS` with the proportions among them as values for data of a size.
+
+    ``unobserved_weight`` and ``regularization`` take precedence over proportions.
+
+    Parameters
+    ----------
+    options : mapping
+        Options of `ALS`, and optionally ``unobserved_mass`` and ``ridge``.
+    n_items : int
+    mean_user_count : float
+
+    >>> scaled({"alpha": 2.0, "ridge": 6.0}, n_items=100, mean_user_count=10.0)
+    {'alpha': 2.0, 'regularization': 0.6}
+    """
+    out = dict(options)
+    proportions = {name: out.pop(name) for name in ("unobserved_mass", "ridge") if name in out}
+    objective = Proportions(**proportions).objective(
+        n_items=n_items, mean_user_count=mean_user_count
+    )
+    for name, value in (("unobserved_mass", "unobserved_weight"), ("ridge", "regularization")):
+        if name in proportions:
+            out.setdefault(value, getattr(objective, value))
+    return out
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.9g}")
 
 
 def typical_score(model: ALSModel, interactions: object) -> float:

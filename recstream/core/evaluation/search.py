@@ -4,20 +4,21 @@ Many candidates are tried at low cost: few factors, few iterations. The better t
 the best are tried again at higher cost, rung by rung. Candidates are proportions
 (`recstream.core.als.scaling`), which do not depend on the size of the data.
 
-`tune` holds out entries of a matrix, at random or by time. Pass the training part alone; keep the test
-part out.
+Every trial evaluates whole lists (`HeldOutLists`), with several weights of behaviour and popularity. The newest
+events are held back from all trials. On them the lists of the winner are compared with those of the configuration in
+force.
 """
 
+import itertools
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 
-from recstream.core.als import ALS
-from recstream.core.evaluation.metrics import quality
+from recstream.core.als import ALS, Proportions, scaled
+from recstream.core.evaluation.held_out_lists import HeldOutLists
 from recstream.core.evaluation.successive_halving import (
     Choice,
     Rung,
@@ -25,9 +26,24 @@ from recstream.core.evaluation.successive_halving import (
     Trial,
     successive_halving,
 )
-from recstream.core.search import ItemIndex, top_n
+from recstream.core.neighbours import BEHAVIOUR_WEIGHT
+from recstream.core.numeric.arrays import Float64s
+from recstream.core.popularity import POPULARITY_WEIGHT
 from recstream.core.validation import as_csr_rows
-from recstream.errors import InvalidInput
+
+DEFAULT_WEIGHTS: Mapping[str, float] = {
+    "behaviour_weight": BEHAVIOUR_WEIGHT,
+    "popularity_weight": POPULARITY_WEIGHT,
+}
+GRID: Mapping[str, Sequence[float]] = {
+    "behaviour_weight": (0.0, 3.0, 10.0, 25.0),
+    "popularity_weight": (0.0, 0.1, 0.2, 0.4, 0.8),
+}
+"""Weights to try: every trial changes one at a time, the winner both."""
+MAX_TRIAL_USERS = 2_000
+"""Users whose lists a trial evaluates."""
+MIN_ERRORS = 2.0
+"""The winner's lists must be better than those in force by so many standard errors."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +53,13 @@ class TuningResult:
     Attributes
     ----------
     metric : str
-        Name of the metric of `score`, on the held-out part.
+        Name of the metric of `score`, `gain` and `error`.
     score : float
+        Of the winner's lists, on the events that were held back from all trials.
+    weights : mapping of str to float
+        ``behaviour_weight`` and ``popularity_weight``, in typical scores.
+    gain, error : float
+        Difference from the configuration in force on the same events, and its standard error by user.
     """
 
     choice: Choice
@@ -46,74 +67,46 @@ class TuningResult:
     iterations: int
     metric: str
     score: float
+    weights: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_WEIGHTS))
+    gain: float = 0.0
+    error: float = 0.0
     trials: tuple[Trial, ...] = field(default=(), repr=False)
+
+    @property
+    def is_better(self) -> bool:
+        """Whether the winner's lists are better than those in force beyond noise."""
+        return self.gain > MIN_ERRORS * self.error
 
     def als_arguments(self, interactions: Any) -> dict[str, Any]:
         """Return the arguments of `ALS` for a matrix of any size."""
         rows = as_csr_rows(interactions, "interactions")
         counts = rows.counts()
-        objective = self.choice.proportions.objective(
-            n_items=rows.n_columns,
-            mean_user_count=float(counts.sum() / max(1, np.count_nonzero(counts))),
-        )
         return {
             "n_factors": self.n_factors,
             "iterations": self.iterations,
-            **{name: getattr(objective, name) for name in objective.as_dict()},
+            **scaled(
+                asdict(self.choice.proportions),
+                n_items=rows.n_columns,
+                mean_user_count=float(counts.sum() / max(1, np.count_nonzero(counts))),
+            ),
         }
+
+    def hyperparameters(self) -> dict[str, Any]:
+        """Return the choice as hyper-parameters of a training, in values of JSON."""
+        return {"iterations": self.iterations, **self.choice.proportions.as_dict(), **self.weights}
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for TOML or JSON; an infinite half-life is 0."""
         half_life = self.choice.history_half_life
         return {
             "n_factors": self.n_factors,
-            "iterations": self.iterations,
-            **{
-                name: list(value) if isinstance(value, tuple) else value
-                for name, value in asdict(self.choice.proportions).items()
-            },
+            **self.hyperparameters(),
             "history_half_life": 0.0 if math.isinf(half_life) else half_life,
             "metric": self.metric,
             "score": self.score,
+            "gain": self.gain,
+            "error": self.error,
         }
-
-
-def split_entries(
-    interactions: Any, part: float, generator: np.random.Generator, at: Any = None
-) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
-    """Split a matrix into a training and a test matrix.
-
-    Parameters
-    ----------
-    interactions : scipy sparse, (n, m)
-    part : float
-        Part of each user's entries to hold out; a user keeps at least one entry.
-    generator : numpy.random.Generator
-        Chooses the entries if no times are given.
-    at : (nnz,) sortable, optional
-        Times of the entries in CSR order; the newest are held out.
-    """
-    if not 0.0 < part < 1.0:
-        msg = f"part must lie between 0 and 1, got {part}"
-        raise InvalidInput(msg)
-    rows = as_csr_rows(interactions, "interactions")
-    counts = np.diff(rows.indptr)
-    owners = np.repeat(np.arange(len(rows)), counts)
-    order = generator.random(len(owners)) if at is None else np.asarray(at)
-    if order.shape != owners.shape:
-        msg = f"at must have one time for each of {len(owners)} entries, got {order.shape}"
-        raise InvalidInput(msg)
-    newest_first = np.lexsort((np.arange(len(owners)), order, owners))[::-1]
-    place = np.empty(len(owners), np.int64)
-    ends = len(owners) - rows.indptr[1:]
-    place[newest_first] = np.arange(len(owners)) - ends[owners[newest_first]]
-    held = place < np.minimum(np.ceil(part * counts), counts - 1)[owners]
-    shape = (len(rows), rows.n_columns)
-    train, test = (
-        sparse.csr_matrix((rows.weights[w], (owners[w], rows.indices[w])), shape=shape)
-        for w in (~held, held)
-    )
-    return train, test
 
 
 def tune(
@@ -124,62 +117,112 @@ def tune(
     n_factors: int = 128,
     iterations: int = 8,
     candidates: int = 36,
+    n_rungs: int = 3,
+    present: Proportions = Proportions(),  # noqa: B008 - immutable
+    weights: Mapping[str, float] = DEFAULT_WEIGHTS,
+    grid: Mapping[str, Sequence[float]] = GRID,
     seed: int = 0,
     threads: int | None = None,
     max_users: int = 10_000,
     progress: Callable[[SearchProgress], object] | None = None,
 ) -> TuningResult:
-    """Return the proportions with the best NDCG@k of held-out entries.
+    """Return the proportions and weights whose lists have the best NDCG@k of held-out entries.
 
     Parameters
     ----------
     interactions : scipy sparse, (n, m)
         The training part alone.
     at : (nnz,) sortable, optional
-        Times of the entries in CSR order; with them the newest fifth of each user is held out,
-        otherwise a random fifth.
+        Times of the entries in CSR order; with them the newest fifth of each user is held back for
+        the comparison with the configuration in force, and the newest fifth of the rest for the trials.
+        Otherwise random fifths.
     n_factors, iterations : int
         Values of the last rung; lower rungs use a quarter and a half of the factors, and half the
         iterations.
     candidates : int
-        Number of candidates on the lowest rung.
+        Number of candidates on the lowest rung, known starting points first.
+    n_rungs : int
+        3, or 1: try all candidates at full cost.
+    present : Proportions
+    weights : mapping of str to float
+        With ``present``, the configuration in force.
+    grid : mapping of str to sequence of float
+        Values of weights to try; without a name its weight stays.
+    max_users : int
+        Largest number of users whose lists are compared at the end.
     progress : callable, optional
         Called with a `SearchProgress` after every trial.
     """
     generator = np.random.Generator(np.random.PCG64(seed))
-    train, test = split_entries(interactions, 0.2, generator, at)
-    asked = np.flatnonzero(np.diff(test.indptr))
-    if not len(asked):
-        msg = "interactions must have a user with two entries to hold one out, got none"
-        raise InvalidInput(msg)
-    if len(asked) > max_users:
-        asked = np.sort(generator.choice(asked, max_users, replace=False))
-    known, wanted = train[asked], test[asked]
-    mean_count = train.nnz / max(1, int(np.count_nonzero(np.diff(train.indptr))))
+
+    def hold_out(matrix: Any, times: Any, max_users: int) -> HeldOutLists:
+        return HeldOutLists(
+            matrix, times, k=k, generator=generator, max_users=max_users, threads=threads or 1
+        )
+
+    def ndcg(
+        lists: HeldOutLists, choice: Choice, rung: Rung, each: Sequence[Mapping[str, float]]
+    ) -> Iterator[tuple[int, Float64s]]:
+        options = scaled(
+            asdict(choice.proportions),
+            n_items=lists.matrix.shape[1],
+            mean_user_count=lists.mean_user_count,
+        )
+        model, spent = None, 0
+        for stage in rung.stages:
+            als = ALS(
+                rung.n_factors, iterations=stage - spent, seed=seed, threads=threads, **options
+            )
+            model, spent = als.fit(lists.matrix, init=model), stage
+            yield stage, lists.ndcg(model, each)
+
+    newest = hold_out(interactions, at, max_users)
+    trial_lists = hold_out(newest.matrix, newest.at, min(max_users, MAX_TRIAL_USERS))
+    one_changed = [{**weights, name: value} for name in grid for value in grid[name]]
+    products = itertools.product(*grid.values())
+    several = [{**weights, **dict(zip(grid, each, strict=True))} for each in products]
 
     def score(choice: Choice, rung: Rung) -> tuple[float, int]:
-        objective = choice.proportions.objective(n_items=train.shape[1], mean_user_count=mean_count)
-        best, model, spent = (-math.inf, 0), None, 0
-        for stage in rung.stages:
-            model = ALS(
-                rung.n_factors,
-                iterations=stage - spent,
-                seed=seed,
-                threads=threads,
-                regularization=objective.regularization,
-                unobserved_weight=objective.unobserved_weight,
-                regularization_exponent=objective.regularization_exponent,
-                positive_exponents=objective.positive_exponents,
-                missing_exponents=objective.missing_exponents,
-            ).fit(train, init=model)
-            spent = stage
-            users = model.fold_in(known, threads=threads or 1)
-            ids, _ = top_n(users, ItemIndex(model.item_factors), k, exclude=known, threads=threads)
-            best = max(best, (quality(ids, wanted, k).ndcg, stage), key=lambda pair: pair[0])
-        return best
+        best, iterations = -math.inf, 0
+        for stage, found in ndcg(trial_lists, choice, rung, [weights, *one_changed]):
+            value = float(found.mean(axis=1).max())
+            if value > best:
+                best, iterations = value, stage
+        return best, iterations
 
+    rungs = (
+        [Rung(0, n_factors, (iterations,), candidates)]
+        if n_rungs == 1
+        else _rungs(n_factors, iterations, candidates)
+    )
+    trials = successive_halving(
+        rungs, score, generator, progress, present=present, moves_half_life=False
+    )
+    best = trials[-1]
+    tried = [weights, *several]
+    winning = replace(rungs[-1], stages=(best.iterations,))
+    (_, found), *_ = ndcg(trial_lists, best.choice, winning, tried)
+    chosen = tried[int(found.mean(axis=1).argmax())]
+    (_, ours), *_ = ndcg(newest, best.choice, winning, [chosen])
+    in_force = replace(rungs[-1], stages=(iterations,))
+    (_, theirs), *_ = ndcg(newest, Choice(present), in_force, [weights])
+    more = ours[0] - theirs[0]
+    return TuningResult(
+        best.choice,
+        best.n_factors,
+        best.iterations,
+        f"ndcg@{k}",
+        float(ours.mean()),
+        chosen,
+        gain=float(more.mean()),
+        error=float(more.std() / math.sqrt(len(more))),
+        trials=tuple(trials),
+    )
+
+
+def _rungs(n_factors: int, iterations: int, candidates: int) -> list[Rung]:
     short = max(2, iterations // 2)
-    rungs = [
+    return [
         Rung(0, max(8, n_factors // 4), (short,), candidates),
         Rung(1, max(8, n_factors // 2), (short,), max(4, candidates // 3)),
         Rung(
@@ -190,8 +233,3 @@ def tune(
             with_starts=True,
         ),
     ]
-    trials = successive_halving(rungs, score, generator, progress, moves_half_life=False)
-    best = trials[-1]
-    return TuningResult(
-        best.choice, best.n_factors, best.iterations, f"ndcg@{k}", best.score, tuple(trials)
-    )

@@ -13,9 +13,11 @@ _KEEP = 3
 # Known good points for a small dense catalogue, a large sparse one, and between.
 _STARTS = (
     Proportions(),
+    Proportions(0.1, 1.0, 1.0, (0.3, 0.1), (0.05, 0.1)),
+    Proportions(3.0, 2.5, 1.0, (0.3, 0.1), (0.05, 0.1)),
+    Proportions(15.0, 1.0, 1.0, (0.3, 0.3), (0.1, 0.1)),
     Proportions(60.0, 1.0, 1.0, (0.25, 0.5), (0.1, 0.1)),
     Proportions(200.0, 3.0, 1.0, (0.5, 0.5), (0.3, 0.3)),
-    Proportions(15.0, 1.0, 1.0, (0.3, 0.3), (0.1, 0.1)),
 )
 
 
@@ -83,6 +85,7 @@ def successive_halving(
     generator: np.random.Generator,
     progress: Callable[[SearchProgress], object] | None,
     *,
+    present: Proportions,
     moves_half_life: bool,
 ) -> list[Trial]:
     """Run all rungs; the best trial of the last rung comes last.
@@ -92,21 +95,24 @@ def successive_halving(
     score : callable
         Returns a candidate's score on a rung, and the iterations of its best stage.
     generator : numpy.random.Generator
+    present : Proportions
+        In force; a starting point as well.
     moves_half_life : bool
         Whether candidates differ in the half-life of histories.
     """
-    total = sum(rung.candidates + len(_STARTS) * rung.with_starts for rung in rungs)
+    starts = _starts(present, moves_half_life)
+    total = sum(rung.candidates + len(starts) * rung.with_starts for rung in rungs)
     trials: list[Trial] = []
     best: list[Choice] = []
     for rung in rungs:
         todo = (
-            _first(rung.candidates, generator, moves_half_life)
+            _first(starts, rung.candidates, generator, moves_half_life)
             if not best
             else _next(best, rung.candidates, generator, moves_half_life)
         )
         if rung.with_starts:
-            todo += [start for start in _starts(moves_half_life) if start not in todo]
-        total += len(todo) - rung.candidates - len(_STARTS) * rung.with_starts
+            todo += [start for start in starts if start not in todo]
+        total += len(todo) - rung.candidates - len(starts) * rung.with_starts
         here: list[Trial] = []
         for choice in todo:
             value, iterations = score(choice, rung)
@@ -115,22 +121,24 @@ def successive_halving(
             if progress is not None:
                 leader = max(here, key=lambda t: t.score)
                 progress(SearchProgress(len(trials) + len(here), total, trial, leader))
-        # A stable sort: of equal scores the earlier candidate stays first.
-        here.sort(key=lambda t: t.score)
-        trials += here
-        best = [trial.choice for trial in reversed(here)]
+        # A stable sort: of equal scores the earlier candidate is the best.
+        here.sort(key=lambda t: t.score, reverse=True)
+        trials += reversed(here)
+        best = [trial.choice for trial in here]
     return trials
 
 
-def _starts(moves_half_life: bool) -> list[Choice]:
-    """Return the known starting points."""
+def _starts(present: Proportions, moves_half_life: bool) -> list[Choice]:
+    """Return the point in force and the known starting points, each once."""
     half_life = 10.0 if moves_half_life else math.inf
-    return [Choice(proportions, half_life) for proportions in _STARTS]
+    return [Choice(proportions, half_life) for proportions in dict.fromkeys((present, *_STARTS))]
 
 
-def _first(n: int, generator: np.random.Generator, moves_half_life: bool) -> list[Choice]:
-    """Return known starting points and random candidates."""
-    known = _starts(moves_half_life)[:n]
+def _first(
+    starts: list[Choice], n: int, generator: np.random.Generator, moves_half_life: bool
+) -> list[Choice]:
+    """Return starting points and random candidates."""
+    known = starts[:n]
     return known + [_random(generator, moves_half_life) for _ in range(n - len(known))]
 
 

@@ -6,6 +6,7 @@ In: item rows of events in the order of the log. Out: a bias for every item.
 from recstream.core.popularity.order import POPULARITY_VERSION, in_order
 from recstream.core.popularity.popularity import (
     HALF_LIVES,
+    POPULARITY_WEIGHT,
     TINY,
     Popularity,
     changed_rows,

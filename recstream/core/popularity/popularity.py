@@ -47,6 +47,8 @@ MIN_STEP = 5e-4
 """Minimum EM step per event, so that mixture weights follow a changing stream."""
 INITIAL_EVENTS = 50.0
 """Weight of the initial mixture weights, in events."""
+POPULARITY_WEIGHT = 0.2
+"""Default weight of popularity, in typical scores."""
 TINY = 1e-300
 """Replaces a total of zero in divisions."""
 

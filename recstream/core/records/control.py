@@ -96,6 +96,8 @@ class HyperparametersChosen(
         In the histories that were searched.
     metric, score
         Result of the choice, on the newest fifth of users' items.
+    is_quick : bool
+        By the search that follows the first training.
     """
 
     hyperparameters: dict[str, Any]
@@ -104,6 +106,7 @@ class HyperparametersChosen(
     score: float
     n_trials: int
     seconds: float
+    is_quick: bool = False
 
 
 class Forgotten(msgspec.Struct, frozen=True, kw_only=True, tag="forgotten"):

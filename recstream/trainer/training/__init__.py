@@ -12,7 +12,6 @@ from recstream.trainer.training.dataset import (
 )
 from recstream.trainer.training.item_features import ItemFeatures, LiveItemFeatures
 from recstream.trainer.training.train import (
-    DEFAULT_POPULARITY_WEIGHT,
     Trained,
     counts_of,
     hyperparameters,

@@ -20,6 +20,7 @@ from recstream.core.neighbours import Neighbours, fit_behaviour
 from recstream.core.numeric.arrays import Int32s, Int64s, csr_of
 from recstream.core.popularity import POPULARITY_VERSION, Popularity, fit_popularity
 from recstream.core.records import Item
+from recstream.core.validation import as_csr_rows
 from recstream.errors import ModelMismatch
 from recstream.trainer.histories import Entries, FrozenHistories, HistoryColumns
 
@@ -134,6 +135,11 @@ class Dataset(NamedTuple):
     def item_counts(self) -> Int64s:
         """Number of positive entries of each item."""
         return np.bincount(self.matrix.indices[self.matrix.data > 0.0], minlength=len(self.items))
+
+    @property
+    def n_active(self) -> int:
+        """Number of users with a positive entry."""
+        return int(np.count_nonzero(as_csr_rows(self.matrix, "matrix").counts()))
 
     def fit(self, als: ALS, touched: Int64s, **options: Any) -> ALSModel:
         """Train factors on the columns of some items; the options are those of `ALS.fit`."""

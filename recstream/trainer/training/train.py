@@ -4,8 +4,6 @@ The same input and thread count give the same bits: users are ordered by id, ite
 parent's rows, and new items follow by id.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from recstream.core.als import ALS, ALSModel, Iteration
+from recstream.core.als import ALS, ALSModel, Iteration, Proportions, scaled
 from recstream.core.content import (
     CATEGORY_GRAMMAR,
     COLD_START_BOOST,
@@ -27,7 +25,7 @@ from recstream.core.evaluation import HeldOut
 from recstream.core.generation import Generation, ScoringParameters
 from recstream.core.neighbours import BEHAVIOUR_VERSION, BEHAVIOUR_WEIGHT, Neighbours, SeedRule
 from recstream.core.numeric.arrays import Int32s
-from recstream.core.popularity import POPULARITY_VERSION, Popularity
+from recstream.core.popularity import POPULARITY_VERSION, POPULARITY_WEIGHT, Popularity
 from recstream.core.search import ItemIndex
 from recstream.errors import InvalidSetting
 from recstream.settings import Settings
@@ -47,8 +45,6 @@ Interactions: TypeAlias = "Dataset | BlockedDataset"
 """Users, items and interactions of a training, in memory or in files."""
 Build = Callable[..., Interactions]
 """Makes the interactions of a training; see `build_dataset`."""
-DEFAULT_POPULARITY_WEIGHT = 0.2
-"""Default β; prequential replays choose values between 0.1 and 0.5."""
 WARM_ITERATIONS = 4
 """Iterations of a warm start, which needs fewer than a random start."""
 MAX_RARE_USERS = 20
@@ -134,7 +130,7 @@ def hyperparameters(settings: Settings) -> dict[str, Any]:
         "half_life_ms": settings.half_life_ms,
         "popularity_weight": settings.popularity_weight
         if settings.popularity_weight is not None
-        else DEFAULT_POPULARITY_WEIGHT,
+        else POPULARITY_WEIGHT,
         "popularity_version": POPULARITY_VERSION,
         "content_weight": CONTENT_WEIGHT,
         "newcomer_content": COLD_START_BOOST,
@@ -145,10 +141,11 @@ def hyperparameters(settings: Settings) -> dict[str, Any]:
         "content": True,
         "category_grammar": CATEGORY_GRAMMAR,
         "hold_out": True,
+        **Proportions().as_dict(),
         **settings.hyperparameters,
     }
     try:
-        _als(chosen, 0, chosen["iterations"])
+        ALS(1, **als_options(chosen, n_items=1, mean_user_count=1.0))
     except (TypeError, ValueError) as error:
         raise InvalidSetting(f"setting hyperparameters: {error}") from error
     return chosen
@@ -264,7 +261,7 @@ def _fit(
         if callback is not None:
             callback(iteration)
 
-    model = fit_touched_items(_als(chosen, seed, iterations), found, init, on_iteration)
+    model = fit_touched_items(_als(chosen, seed, iterations, found), found, init, on_iteration)
     return model, losses[-1], iterations
 
 
@@ -336,11 +333,24 @@ def popularity_weight(used: Mapping[str, Any]) -> float:
     return float(used["popularity_weight"]) * float(used["popularity_unit"])
 
 
-def _als(chosen: Mapping[str, Any], seed: int, iterations: int) -> ALS:
+def als_options(
+    chosen: Mapping[str, Any], *, n_items: int, mean_user_count: float
+) -> dict[str, Any]:
+    """Return the options of the loss among hyper-parameters, for data of a size."""
     options = {name: value for name, value in chosen.items() if name not in _NOT_ALS_OPTIONS}
     for name in ("positive_exponents", "missing_exponents"):
         if name in options:
             options[name] = tuple(options[name])
+    return scaled(options, n_items=n_items, mean_user_count=mean_user_count)
+
+
+def _als(chosen: Mapping[str, Any], seed: int, iterations: int, found: Interactions) -> ALS:
+    counts = found.item_counts
+    options = als_options(
+        chosen,
+        n_items=int(np.count_nonzero(counts)),
+        mean_user_count=float(counts.sum() / max(1, found.n_active)),
+    )
     return ALS(
         int(chosen["n_factors"]) or 1,
         iterations=iterations,

@@ -74,7 +74,9 @@ def tune_stream(
         Rung(0, base.n_factors, (base.iterations,), candidates, stop=0.7),
         Rung(1, base.n_factors, (base.iterations,), max(3, candidates // 3)),
     ]
-    trials = successive_halving(rungs, score, generator, progress, moves_half_life=True)
+    trials = successive_halving(
+        rungs, score, generator, progress, present=base.proportions, moves_half_life=True
+    )
     best = trials[-1]
     config = replace(
         base,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from recstream.core.als.scaling import Proportions, typical_score
+from recstream.core.als.scaling import Proportions, scaled, typical_score
 from recstream.core.als.trainer import ALS
 from recstream.errors import InvalidInput
 
@@ -16,6 +16,26 @@ def test_proportions_mean_the_same_mass_and_ridge_at_every_size() -> None:
         objective = proportions.objective(n_items=n_items, mean_user_count=mean)
         assert objective.unobserved_weight * n_items == pytest.approx(4.0 * mean)
         assert objective.regularization * mean == pytest.approx(3.0)
+
+
+def test_proportions_of_an_objective_are_those_it_was_made_of() -> None:
+    proportions = Proportions(0.4, 0.7, 1.0, (0.1, 0.2), (0.0, 0.3))
+    size = {"n_items": 2_753, "mean_user_count": 24.9}
+
+    assert Proportions.of(proportions.objective(**size), **size) == proportions
+
+
+def test_values_for_one_size_take_precedence_over_proportions() -> None:
+    size = {"n_items": 10, "mean_user_count": 5.0}
+
+    assert scaled({"ridge": 1.0, "regularization": 3.0, "alpha": 2.0}, **size) == {
+        "regularization": 3.0,
+        "alpha": 2.0,
+    }
+    assert scaled({"ridge": 1.0, "unobserved_mass": 4.0}, **size) == {
+        "regularization": 0.2,
+        "unobserved_weight": 2.0,
+    }
 
 
 def test_a_typical_score_is_the_mean_over_what_users_have() -> None:

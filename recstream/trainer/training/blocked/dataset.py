@@ -320,6 +320,11 @@ class BlockedDataset:
             rows = in_order(np.concatenate(items), np.concatenate(times), version)
             live.observe(rows, len(self.items))
 
+    @property
+    def n_active(self) -> int:
+        """Number of users with a positive entry."""
+        return int(np.count_nonzero(self._user_counts))
+
     def fit(self, als: ALS, touched: Int64s, **options: Any) -> ALSModel:
         """Train factors of the items with positive entries, which `touched` names."""
         counts = {"users": self._user_counts, "items": self.item_counts[touched]}
