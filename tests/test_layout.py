@@ -15,7 +15,7 @@ MANY_NAMES = {
     "recstream.core.records": 42,  # a struct and a decoder for each record
     "recstream.core.steering": 28,  # documents and requests are made of them
     "recstream.core.content": 21,  # four users: importer, trainer, generation, ranking
-    "recstream.core.als": 12,  # training in blocks needs parts of a fit
+    "recstream.core.als": 13,  # training in blocks needs parts of a fit
     "recstream.core.neighbours": 12,
     "recstream.core.search": 11,
     "recstream.core.history": 19,

@@ -20,7 +20,7 @@ from scipy import sparse
 
 from recstream.control import read_control
 from recstream.core.als import Objective, Proportions
-from recstream.core.evaluation import GRID, TuningResult, tune
+from recstream.core.evaluation import TuningResult, tune
 from recstream.core.generation import Generation
 from recstream.core.records import HyperparametersChosen
 from recstream.log import ReadableLog
@@ -260,19 +260,14 @@ def search_hyperparameters(
         for name, value in als_options(used, **sizes).items()
         if name in Objective().as_dict()
     }
-    is_fixed = settings.popularity_weight is not None
     return tune(
         matrix,
         at=at,
         n_factors=settings.n_factors,
         iterations=settings.iterations,
         present=Proportions.of(Objective(**loss), **sizes),
-        weights={name: float(used[name]) for name in GRID},
-        grid={
-            name: values
-            for name, values in GRID.items()
-            if not (is_fixed and name == "popularity_weight")
-        },
+        weights={name: float(used[name]) for name in ("behaviour_weight", "popularity_weight")},
+        fixed=() if settings.popularity_weight is None else ("popularity_weight",),
         seed=settings.seed,
         **options,
     )

@@ -81,7 +81,7 @@ def of_factors(options: argparse.Namespace) -> None:
             threads=options.threads,
             max_users=5_000,
             weights=FACTORS_ALONE,
-            grid={},
+            fixed=FACTORS_ALONE,
             progress=report,
         )
     search_s = default_timer() - begun

@@ -6,5 +6,5 @@ and `online` (hit rates of published lists). `scripts/bench/prequential_replay` 
 
 from recstream.core.evaluation.gate import HeldOut, evaluate_candidate, hold_out, n_held_out
 from recstream.core.evaluation.online import RankHistograms, is_evaluated, merged, merged_clicks
-from recstream.core.evaluation.search import GRID, TuningResult, tune
+from recstream.core.evaluation.search import TuningResult, tune
 from recstream.core.evaluation.successive_halving import SearchProgress

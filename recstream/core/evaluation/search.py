@@ -11,7 +11,7 @@ force.
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -120,7 +120,7 @@ def tune(
     n_rungs: int = 3,
     present: Proportions = Proportions(),  # noqa: B008 - immutable
     weights: Mapping[str, float] = DEFAULT_WEIGHTS,
-    grid: Mapping[str, Sequence[float]] = GRID,
+    fixed: Collection[str] = (),
     seed: int = 0,
     threads: int | None = None,
     max_users: int = 10_000,
@@ -146,8 +146,8 @@ def tune(
     present : Proportions
     weights : mapping of str to float
         With ``present``, the configuration in force.
-    grid : mapping of str to sequence of float
-        Values of weights to try; without a name its weight stays.
+    fixed : collection of str
+        Weights that stay.
     max_users : int
         Largest number of users whose lists are compared at the end.
     progress : callable, optional
@@ -178,6 +178,7 @@ def tune(
 
     newest = hold_out(interactions, at, max_users)
     trial_lists = hold_out(newest.matrix, newest.at, min(max_users, MAX_TRIAL_USERS))
+    grid = {name: GRID[name] for name in GRID if name not in fixed}
     one_changed = [{**weights, name: value} for name in grid for value in grid[name]]
     products = itertools.product(*grid.values())
     several = [{**weights, **dict(zip(grid, each, strict=True))} for each in products]

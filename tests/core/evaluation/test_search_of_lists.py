@@ -85,7 +85,7 @@ def test_the_configuration_in_force_has_no_gain_over_itself():
 def test_weights_without_values_to_try_stay():
     matrix, at = chains(100)
 
-    found = tune(matrix, at=at, weights=FACTORS_ALONE, grid={}, **SMALL)
+    found = tune(matrix, at=at, weights=FACTORS_ALONE, fixed=FACTORS_ALONE, **SMALL)
 
     assert found.weights == FACTORS_ALONE
 

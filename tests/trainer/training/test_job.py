@@ -10,7 +10,14 @@ from tests.trainer.trainer_world import SETTINGS, follow, snapshot_of, trained_o
 from tests.worker.worker_world import event, single
 
 N_USERS, N_ITEMS, N_EACH = 400, 60, 10
-BARELY_POPULAR = {"popularity_weight": 0.005, "behaviour_weight": 0.0}
+BARELY_POPULAR = {
+    "popularity_weight": 0.005,
+    "behaviour_weight": 0.0,
+    # A loss whose factors hold little of popularity.
+    "unobserved_weight": 0.5,
+    "positive_exponents": [0.5, 0.5],
+    "missing_exponents": [0.3, 0.3],
+}
 
 
 @pytest.fixture
