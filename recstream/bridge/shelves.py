@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from recstream.bridge.published import ListInputs
 from recstream.bridge.recommender import Recommender
 from recstream.bridge.views import Counted
+from recstream.core.events import EVENT_TYPES
 from recstream.core.generation import Generation
 from recstream.core.records import AsOf, Requested
 from recstream.core.serving import (
@@ -277,11 +278,15 @@ class ShelfMaker:
         history = self._sources.history(user)
 
         def scores(generation: Generation, now_ms: int) -> NDArray[np.float64]:
+            found = {}
             with self._sources.counts.mutex:
-                due = self._sources.counts.counts.due
-                found = {
-                    each.item: due(each.item, now_ms - each.at_ms) for each in history.entries()
-                }
+                counts = self._sources.counts.counts
+                for each in history.entries():
+                    # The entry has the time of the newest event alone, of any type.
+                    is_bought = EVENT_TYPES[each.kind] == "purchase"
+                    at_ms = each.at_ms if is_bought else counts.last_bought(user, each.item)
+                    if at_ms is not None:
+                        found[each.item] = counts.due(each.item, now_ms - at_ms)
             return _dense(found, generation)
 
         return self._answer("again", scores, request)

@@ -158,7 +158,7 @@ class EventCounts:
     def _put_into_basket(self, user: str, session: str | None, item: str, at_ms: int) -> None:
         key = _digest(user, session or "")
         basket = self._baskets.pop(key, None)
-        if basket is None or (session is None and at_ms - basket.at_ms > BASKET_GAP_MS):
+        if basket is None or (session is None and abs(at_ms - basket.at_ms) > BASKET_GAP_MS):
             basket = _Basket({}, at_ms)
             self.n_baskets += 1
         if item not in basket.items and len(basket.items) < MAX_BASKET:
@@ -203,6 +203,10 @@ class EventCounts:
         self._last[key] = at_ms
         if len(self._last) > MAX_LAST:
             self._last.popitem(last=False)
+
+    def last_bought(self, user: str, item: str) -> int | None:
+        """Return when a user bought an item last; None if that was not counted, or is forgotten."""
+        return self._last.get(_digest(user, item))
 
     def due(self, item: str, elapsed_ms: int) -> float:
         """Return how likely a buyer of an item buys it again by now, 0 where repeats are not normal.

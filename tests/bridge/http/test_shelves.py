@@ -95,6 +95,19 @@ def test_a_user_is_due_to_buy_again_what_is_bought_again(shop):
         shop.clock.advance(-4 * 86_400)
 
 
+def test_what_was_only_viewed_is_not_due_again_and_a_view_puts_off_nothing(shop):
+    shop.clock.advance(4 * 86_400)
+    try:
+        due = shop.get("/v1/users/weekly/again").json["shelves"]
+        shop.fold(event("looker", "i2"), event("weekly", "i2"), event("weekly", "i3"))
+        shop.wait_for_views()
+
+        assert shop.get("/v1/users/looker/again").json["shelves"] == []
+        assert shop.get("/v1/users/weekly/again").json["shelves"] == due
+    finally:
+        shop.clock.advance(-4 * 86_400)
+
+
 @pytest.mark.parametrize(
     ("path", "status"),
     [

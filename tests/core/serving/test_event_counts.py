@@ -78,6 +78,21 @@ def test_without_a_session_an_hour_ends_a_basket():
     assert (far.n_baskets, dict(far.together["a"])) == (2, {})
 
 
+def test_old_purchases_that_are_imported_after_new_ones_are_baskets_of_their_own():
+    counts = counted(
+        event("u", "new", NOW, "purchase"),
+        event("u", "a", NOW - 400 * DAY_MS, "purchase"),
+        event("u", "b", NOW - 300 * DAY_MS, "purchase"),
+        event("u", "c", NOW - 300 * DAY_MS, "purchase"),
+    )
+
+    assert counts.n_baskets == 3
+    assert {item: dict(each) for item, each in counts.together.items()} == {
+        "b": {"c": 1},
+        "c": {"b": 1},
+    }
+
+
 def test_a_basket_without_end_is_bounded():
     counts = counted(*(event("u", f"i{at}", NOW, "purchase", "s") for at in range(200)))
 
