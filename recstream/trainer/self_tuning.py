@@ -27,6 +27,7 @@ from recstream.log import ReadableLog
 from recstream.process import lower_priority
 from recstream.settings import Settings
 from recstream.trainer.training.dataset import TrainingSnapshot, build_dataset
+from recstream.trainer.training.job import POPULARITY_FACTORS
 from recstream.trainer.training.train import als_options, hyperparameters
 
 log = logging.getLogger(__name__)
@@ -109,7 +110,10 @@ class SelfTuning:
         if newest is None or not self._is_on:
             return {}
         used = serving.hyperparameters
-        follows = all(used.get(name) == each for name, each in newest.hyperparameters.items())
+        follows = all(
+            used.get(name) in _trained_with(name, each)
+            for name, each in newest.hyperparameters.items()
+        )
         return newest.hyperparameters if follows else {}
 
     def _note(self, effort: Effort, n_events: int) -> None:
@@ -231,6 +235,12 @@ class SelfTuning:
         """End a search after its trial."""
         self._is_stopped.set()
         self._thread.shutdown(wait=True, cancel_futures=True)
+
+
+def _trained_with(name: str, chosen: Any) -> list[Any]:
+    """Return the values that a generation has after a training by a choice: the gate may raise one."""
+    factors = POPULARITY_FACTORS if name == "popularity_weight" else (1,)
+    return [chosen if factor == 1 else chosen * factor for factor in factors]
 
 
 def search_hyperparameters(

@@ -2,6 +2,7 @@
 
 import math
 from concurrent.futures import Future
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -11,6 +12,7 @@ from recstream.core.evaluation import search
 from recstream.core.history import Entry, History
 from recstream.core.records import HyperparametersChosen
 from recstream.errors import LogUnavailable
+from recstream.log import CONTROL, NewRecord
 from recstream.replay.retrain import DerivedStore, retrain
 from recstream.time_travel.generations import Generations
 from recstream.trainer import self_tuning
@@ -246,3 +248,19 @@ def test_a_choice_that_could_not_be_recorded_is_recorded_before_it_is_used(
         assert uses(trainer._executor._chosen, found)
     finally:
         trainer.close()
+
+
+@pytest.mark.parametrize(("trained_with", "follows"), [(0.2, True), (0.8, True), (0.3, False)])
+def test_a_choice_whose_popularity_the_gate_raised_is_followed_after_a_restart(
+    place, settings, trained_with, follows
+):
+    choice = {"ridge": 0.7, "popularity_weight": 0.2}
+    record = HyperparametersChosen(
+        hyperparameters=choice, n_events=9, metric="ndcg@20", score=0.1, n_trials=1, seconds=1.0
+    )
+    place.world.log.append([NewRecord(CONTROL, None, msgspec.json.encode(record), 0)])
+    serving = SimpleNamespace(hyperparameters=choice | {"popularity_weight": trained_with})
+    tuning = SelfTuning(settings)
+
+    assert tuning.restore(place.world.log, serving) == (choice if follows else {})
+    tuning.close()

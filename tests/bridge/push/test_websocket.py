@@ -53,7 +53,7 @@ def test_a_list_that_was_made_is_made_again_by_a_newer_generation(tmp_path):
             for client, user in ((made, "nobody"), (published, "published")):
                 client.hello(user, "recs")
                 client.receive("recs")
-            world.announce(checker_board(1))
+            world.announce(checker_board(1, factors=False))
             again = made.receive("recs")
             world.publish("published", "b")
 
