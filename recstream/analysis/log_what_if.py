@@ -29,6 +29,7 @@ N_CURVE = 24
 _Model = tuple[int, int, tuple[int, int] | tuple[()]]
 """Generation, delta, and what it followed, to be sorted."""
 _Z_95 = 1.96
+HOUR_MS = 3_600_000
 
 Verdict = Literal["better", "worse", "too early to say"]
 
@@ -135,15 +136,16 @@ def evaluate_what_if(
         generations.offsets_of({generation})  # raises if it was never announced
         newest = generation, generations.newest_delta(generation), ()
 
-    def key(sample: Sample) -> tuple[_Model, int]:
+    def key(sample: Sample) -> tuple[_Model, int, int]:
         listed = sample.listed
         model = newest or (listed.generation, listed.delta, listed.followed or ())
-        return model, listed.control
+        # Rules and items that depend on the time are those of the hour of the list.
+        return model, listed.control, listed.now or sample.timestamp_ms // HOUR_MS * HOUR_MS
 
     compared: list[_Compared] = []
     n_items = n_pruned = 0
     is_complete = True
-    for (model, control), group in groupby(sorted(samples, key=key), key=key):
+    for (model, control, now_ms), group in groupby(sorted(samples, key=key), key=key):
         active = timeline.by_control(control)
         if active is None:
             continue
@@ -165,6 +167,7 @@ def evaluate_what_if(
                 active.list_size,
                 active.fold_settings.half_life_ms,
                 steering=None if document is None or document.is_empty else document,
+                now_ms=now_ms,
             )
             for sample, found in zip(part, ranked, strict=True):
                 items = item_ids(found, serving)

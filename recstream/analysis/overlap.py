@@ -65,6 +65,7 @@ def compare_generations(
     n: int,
     *,
     half_life_ms: float,
+    now_ms: int,
     steering: Steering | None = None,
 ) -> Overlap:
     """Return how the lists of generations ``a`` and ``b``, with all their deltas, differ.
@@ -73,14 +74,16 @@ def compare_generations(
     ----------
     half_life_ms : float
         For generations that do not name theirs.
+    now_ms : int
+        Time of the lists.
 
     Raises
     ------
     NotFound
         A generation was not announced, or its artifact was pruned.
     """
-    first = _lists(generations, a, histories, n, half_life_ms, steering)
-    second = _lists(generations, b, histories, n, half_life_ms, steering)
+    first = _lists(generations, a, histories, n, half_life_ms, now_ms, steering)
+    second = _lists(generations, b, histories, n, half_life_ms, now_ms, steering)
     pairs = [
         ListPair(
             user=history.user,
@@ -116,12 +119,13 @@ def _lists(
     histories: Sequence[History],
     n: int,
     default_half_life_ms: float,
+    now_ms: int,
     steering: Steering | None,
 ) -> _Lists:
     """Return a generation's lists; arguments as in `compare_generations`."""
     generation: Generation = generations.at(number, generations.newest_delta(number))
     half_life_ms = float(generation.hyperparameters.get("half_life_ms", default_half_life_ms))
-    ranked = rank(histories, generation, n, half_life_ms, steering=steering)
+    ranked = rank(histories, generation, n, half_life_ms, steering=steering, now_ms=now_ms)
     items = [item_ids(each, generation) for each in ranked]
     n_listed = len({item for each in items for item in each})
     return _Lists(items, generation.delta, n_listed / max(1, generation.n_items))

@@ -336,7 +336,9 @@ class Recommender:
         """Return probably unintended effects of a document on the active generation."""
         with self._sources.active.lock.read():
             generation = self._sources.active.generation
-            return () if generation is None else steering_warnings(steering, generation)
+            if generation is None:
+                return ()
+            return steering_warnings(steering, generation, self._sources.now_ms())
 
     def preview(
         self, users: Iterable[str], steering: Steering, n: int
@@ -344,6 +346,7 @@ class Recommender:
         """Return users' lists of ``n`` items now, and as they would be under a document."""
         histories = [self._sources.history(user) for user in users]
         active_steering = self._sources.steering.steering()
+        now_ms = self._sources.now_ms()
         effects = []
         for history in histories:
             with self._sources.active.lock.read():
@@ -352,7 +355,7 @@ class Recommender:
                     return ()
                 half_life_ms = self._sources.active.half_life_of(generation)
                 old, ranked = (
-                    rank([history], generation, n, half_life_ms, steering=each)[0]
+                    rank([history], generation, n, half_life_ms, steering=each, now_ms=now_ms)[0]
                     for each in (active_steering, steering)
                 )
                 before = describe(old, history, generation)

@@ -15,6 +15,7 @@ from recstream.core.records import SteeringSet
 from recstream.core.steering import MAX_BYTES, Steering, decode_steering, describe_steering
 from recstream.errors import InvalidSteering, NotFound
 from recstream.log import INTERACTIONS, EventLog, ReadableLog
+from recstream.process import system_clock_ms
 from recstream.settings import Settings
 
 
@@ -113,7 +114,9 @@ def check(settings: Settings, file: str, as_json: bool) -> None:
             event_log.close()
     found = CheckedDocument(
         words=describe_steering(document),
-        warnings=() if generation is None else steering_warnings(document, generation),
+        warnings=()
+        if generation is None
+        else steering_warnings(document, generation, system_clock_ms()),
         generation=None if generation is None else generation.number,
     )
     lines = list(found.words) or ["lists are ordered by scores alone"]

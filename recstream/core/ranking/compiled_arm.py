@@ -241,8 +241,8 @@ def compile_arm(
     return found
 
 
-def steering_warnings(steering: Steering, generation: Generation) -> tuple[str, ...]:
-    """Return warnings about a document on a generation.
+def steering_warnings(steering: Steering, generation: Generation, now_ms: int) -> tuple[str, ...]:
+    """Return warnings about a document on a generation at a time.
 
     Rules that match no item or every item, pinned items that are unknown or excluded, arms and placements
     that exclude all items. The generation and its cache of compiled arms stay as they are.
@@ -253,7 +253,7 @@ def steering_warnings(steering: Steering, generation: Generation) -> tuple[str, 
     placements = [each.name for each in steering.placements]
     held += [(steering.placed(arm, name), name) for name in placements for arm, _ in held]
     for arm, place in held:
-        compiled = CompiledArm(generation, arm, columns)
+        compiled = CompiledArm(generation, arm, columns, now_ms)
         whose = f" in placement {place!r}" if place else ""
         whose += f" for arm {arm.name!r}" if arm.name else ""
         for match, what in [

@@ -1,9 +1,12 @@
 """A shop's rules over REST: set, said in words, refused with a pointer, and followed by lists at once."""
 
+from datetime import timedelta
+
 import jwt
 import pytest
 
-from tests.bridge.bridge_world import SECRET, checker_board, event, running
+from recstream.core.records import Item
+from tests.bridge.bridge_world import NOW, SECRET, checker_board, event, running
 
 HIDE = {"action": "exclude", "name": "hide", "where": {"items": ["i0", "i2"]}}
 PIN = {"action": "pin", "name": "first", "items": ["i7"]}
@@ -151,6 +154,31 @@ def test_a_preview_compares_real_lists_and_sets_nothing(tmp_path):
     assert after == [*(item for item in before if item != "i0"), after[-1]]
     assert answer["mean_overlap"] == pytest.approx(2 / 3)
     assert unset["offset"] == -1
+
+
+def test_rules_about_the_time_are_checked_previewed_and_compared_as_of_now(tmp_path):
+    days = {f"i{at}": 300 if at % 4 else 1 for at in range(12)}
+    details = {
+        item: Item(item=item, from_=NOW - timedelta(days=each)) for item, each in days.items()
+    }
+    recent = {"from": {"min": {"now": -7 * 86_400}}}
+    document = {"rules": [{"action": "only", "name": "recent", "where": recent}]}
+    with running(tmp_path) as world:
+        world.serve_generation(checker_board(1, **details))
+        world.fold(event("even", "i2", "like"))
+        world.wait_for_views()
+
+        preview = world.post("/v1/steering/preview?n=12", document).json
+        world.call("PUT", "/v1/steering", document)
+        listed = world.get("/v1/users/even/recommendations?n=12&known=true").json["items"]
+        state = world.get("/v1/steering").json
+        compared = world.get("/v1/models/1/overlap?with=1&n=12").json
+
+    (effect,) = preview["users"]
+    assert len(effect["before"]) > len(effect["after"]) > 0
+    assert {one["item"] for one in effect["after"]} <= {one["item"] for one in listed}
+    assert set(compared["lists"][0]["a"]) == {one["item"] for one in effect["after"]}
+    assert preview["warnings"] == state["warnings"] == []
 
 
 @pytest.mark.parametrize(

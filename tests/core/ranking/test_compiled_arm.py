@@ -24,7 +24,7 @@ def test_a_check_leaves_the_generation_as_it_was() -> None:
 
     for at in range(5):
         checked = document(by_attribute(f"unknown{at}", n_arms=16))
-        assert steering_warnings(checked, generation) == ("rule 'r' excludes no item of 60",)
+        assert steering_warnings(checked, generation, 0) == ("rule 'r' excludes no item of 60",)
 
     assert generation.columns._attributes == columns
     assert generation.columns.version == version
@@ -43,7 +43,7 @@ def test_a_check_finds_the_same_as_lists_will_do() -> None:
         ]
     }
 
-    found = steering_warnings(document(nothing_left), generation)
+    found = steering_warnings(document(nothing_left), generation, 0)
 
     assert found == (
         "rule 'r' keeps only no item of 60",
@@ -56,7 +56,9 @@ def test_a_check_finds_the_same_as_lists_will_do() -> None:
 def test_a_placement_without_items_is_a_warning() -> None:
     rule = {"action": "only", "name": "r", "where": {"attributes": {"size": {"eq": 9}}}}
 
-    found = steering_warnings(document({"placements": [{"name": "cart", "rules": [rule]}]}), shop())
+    found = steering_warnings(
+        document({"placements": [{"name": "cart", "rules": [rule]}]}), shop(), 0
+    )
 
     assert found == (
         "rule 'r' keeps only no item of 60",

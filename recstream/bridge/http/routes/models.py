@@ -173,6 +173,7 @@ class ModelRoutes:
             [deps.views.history(user) or History(user) for user in users],
             query.n,
             half_life_ms=deps.settings.half_life_ms,
+            now_ms=timestamp_ms(deps.now()),
             steering=deps.steering.steering(),
         )
 
