@@ -30,6 +30,8 @@ class OriginSettings(msgspec.Struct, frozen=True, kw_only=True):
     ----------
     control : int
         Their offset on the control topic; -1 for the defaults.
+    steering : Steering or None
+        None without one, and for a user's token.
     words : tuple of str
         The steering document, one sentence a rule.
     """
@@ -120,7 +122,8 @@ def find_origin(travel: TimeTravel, rec_id: str, reader: str | None = None) -> L
     except NotFound as error:
         why_not = str(error)
     active = read_timeline(log).by_control(body.control)
-    steering = None if active is None else active.steering
+    # A user's token gives access to the user's data; the shop's rules are none.
+    steering = None if active is None or reader is not None else active.steering
     lists = snapshots.list_positions(body.user, 0, 1 << 62)
     at = [each.offset for each in lists].index(position.offset)
     events = [

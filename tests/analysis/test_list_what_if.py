@@ -1,5 +1,7 @@
 """What a list would have been, what made it differ, and its origin: worked out by refolding by hand."""
 
+from contextlib import closing
+
 import pytest
 
 from recstream.analysis import Alternative, causes, find_origin, what_if
@@ -193,3 +195,23 @@ def test_what_the_user_did_with_a_list_is_found(tmp_path):
 def test_a_list_that_was_never_published_is_not_found(story):
     with pytest.raises(NotFound, match="on request"):
         find_origin(story.travel, "r-nothing")
+
+
+def test_a_users_token_does_not_show_the_rules_of_the_shop(world):
+    world.browse(60, seed=1)
+    world.train()
+    hide = {"action": "exclude", "name": "low margin", "where": {"items": ["i23"]}}
+    world.steer({"rules": [hide]})
+    world.work()
+    world.do(USER, "i01", "like")
+    world.work()
+    with closing(Snapshots(world.log, world.store.folder / "snapshots")) as snapshots:
+        travel = TimeTravel(world.log, world.store, snapshots)
+        position = travel.list_position(USER, Moment())
+        body = travel.published(PARTITION, position).body
+
+        service, user = (find_origin(travel, body.rec_id, reader) for reader in (None, USER))
+
+    assert service.settings.words == ("low margin: leave out items i23",)
+    assert (user.settings.steering, user.settings.words) == (None, ())
+    assert user.settings.list_size == service.settings.list_size
