@@ -20,6 +20,7 @@ from recstream.log.port import (
 from recstream.log.reading import (
     decode_or_skip,
     decode_value,
+    newest_time_ms,
     read_backwards,
     read_batches,
     read_records,

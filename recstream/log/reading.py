@@ -82,6 +82,15 @@ def read_backwards(
         end, size = start, min(2 * size, READ_RECORDS)
 
 
+def newest_time_ms(event_log: ReadableLog, topic: str, partition: int, stop: int) -> int:
+    """Return the time of the newest record before an offset, 0 for none.
+
+    On Kafka the offset before may be a transaction's marker.
+    """
+    newest = next(read_backwards(event_log, topic, partition, stop), None)
+    return 0 if newest is None else newest.timestamp_ms
+
+
 def decode_or_skip(record: Record, decode: Callable[[bytes], _T]) -> _T | None:
     """Return a record's decoded value; None, and a warning, if it can't be read or has no value."""
     found = decode_record(record, decode)

@@ -20,7 +20,7 @@ from recstream.core.ranking import rank
 from recstream.core.serving import similar_requested
 from recstream.core.steering import ListRequest, Steering
 from recstream.errors import InvalidInput, NotFound
-from recstream.log import INTERACTIONS, MODELS, EventLog
+from recstream.log import INTERACTIONS, MODELS, EventLog, newest_time_ms
 from recstream.models import ModelStore
 from recstream.time_travel import Generations, Moment, PartitionFold, nearest_fold
 
@@ -94,9 +94,8 @@ def choose_basis(
         elif when.offset is not None:
             end = min(end, when.offset + 1)
         offsets[partition] = end
-        if when.timestamp_ms is None and end:
-            found = event_log.read(INTERACTIONS, partition, end - 1, 1)
-            now = max(now, found[0].timestamp_ms if found else 0)
+        if when.timestamp_ms is None:
+            now = max(now, newest_time_ms(event_log, INTERACTIONS, partition, end))
     until = None if when == Moment() else now
     announced = [
         number

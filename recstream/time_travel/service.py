@@ -12,7 +12,15 @@ from recstream.core.history import ActiveSettings, History, SettingsTimeline
 from recstream.core.ranking import Explanation, explain
 from recstream.core.records import Recommendations, decode_recommendations
 from recstream.errors import LogCorrupt, NotFound
-from recstream.log import INTERACTIONS, MODELS, RECOMMENDATIONS, ReadableLog, decode, decode_value
+from recstream.log import (
+    INTERACTIONS,
+    MODELS,
+    RECOMMENDATIONS,
+    ReadableLog,
+    decode,
+    decode_value,
+    newest_time_ms,
+)
 from recstream.models import ReadableStore
 from recstream.time_travel.derive import derive
 from recstream.time_travel.generations import Generations
@@ -229,8 +237,7 @@ class TimeTravel:
         partition, offset = self.partition(user), self._offset(user, when)
         if position is not None and (now := self.published(partition, position).body.now):
             return now
-        found = self.log.read(INTERACTIONS, partition, max(offset, 0), 1)
-        return found[0].timestamp_ms if found else 0
+        return newest_time_ms(self.log, INTERACTIONS, partition, max(offset, 0) + 1)
 
     def _active_settings(
         self, user: str, when: Moment, timeline: SettingsTimeline
@@ -257,8 +264,8 @@ class TimeTravel:
         partition = self.partition(user)
         offset = self._offset(user, when)
         at_ms = when.timestamp_ms
-        if at_ms is None and offset + 1 < self.log.high_watermark(INTERACTIONS, partition):
-            at_ms = self.log.read(INTERACTIONS, partition, offset + 1, 1)[0].timestamp_ms
+        if at_ms is None and (after := self.log.read(INTERACTIONS, partition, offset + 1, 1)):
+            at_ms = after[0].timestamp_ms
         announced = [
             number
             for number, place in self.generations.announced_at.items()

@@ -16,7 +16,7 @@ from recstream.log import INTERACTIONS, MODELS
 from recstream.replay import batch
 from recstream.replay.batch import BatchBasis, choose_basis, write_batch
 from recstream.time_travel import Generations, Moment, Snapshots, TimeTravel
-from tests.replay.world import World
+from tests.replay.world import WithMarkers, World
 
 
 def run(world: World, folder: Path, when: Moment | None = None, **more: Any) -> BatchBasis:
@@ -137,3 +137,14 @@ def test_a_folder_of_another_log_is_refused(eventful: World, tmp_path: Path) -> 
     (tmp_path / "out" / "basis.json").write_bytes(msgspec.json.encode(other))
     with pytest.raises(InvalidInput, match="another log"):
         run(eventful, tmp_path / "out")
+
+
+def test_a_log_that_ends_with_a_marker_of_a_transaction_has_a_time(eventful: World) -> None:
+    generations = Generations(eventful.log, eventful.store)
+
+    plain, marked = (
+        choose_basis(log, generations, Moment(), what="lists", form="jsonl", n=5)
+        for log in (eventful.log, WithMarkers(eventful.log))
+    )
+
+    assert marked.now == plain.now > 0

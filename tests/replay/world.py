@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -356,3 +357,22 @@ def export_slice(
         closing(Snapshots(world.log, Path(folder) / "snapshots", block_events=7)) as snapshots,
     ):
         return export(world.log, world.store, snapshots, ranges, path, user=user)
+
+
+class WithMarkers:
+    """A log whose partitions of events end with an offset without a record, as on Kafka."""
+
+    def __init__(self, log: EmbeddedLog) -> None:
+        self._log = log
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    def high_watermark(self, topic: str, partition: int) -> int:
+        return self._log.high_watermark(topic, partition) + (topic == INTERACTIONS)
+
+    def read(
+        self, topic: str, partition: int, offset: int, max_records: int = 1000
+    ) -> list[Record]:
+        is_marker = offset >= self._log.high_watermark(topic, partition)
+        return [] if is_marker else self._log.read(topic, partition, offset, max_records)

@@ -16,7 +16,7 @@ from recstream.time_travel.list_diff import diff_lists
 from recstream.time_travel.moment import Moment, moment
 from recstream.time_travel.service import TimeTravel
 from recstream.time_travel.snapshots import Snapshots
-from tests.replay.world import START_MS, World
+from tests.replay.world import START_MS, WithMarkers, World
 
 USER = "u3"
 
@@ -219,3 +219,20 @@ def test_questions_about_two_moments_in_turn_read_each_generation_once(eventful:
     assert factors[0] == factors[2] == factors[4]
     assert factors[1] == factors[3]
     assert len(read) == 2
+
+
+def test_a_past_that_ends_with_a_marker_of_a_transaction_has_lists_and_their_time(
+    eventful: World, tmp_path: Path
+) -> None:
+    log = WithMarkers(eventful.log)
+    snapshots = Snapshots(log, tmp_path / "snapshots")
+    travel = TimeTravel(log, eventful.store, snapshots)
+    stranger = "nobody"
+    last = eventful.records(INTERACTIONS, travel.partition(stranger))[-1]
+
+    past = travel.list_at(stranger, Moment(offset=last.offset))
+    basis = travel.basis(stranger, Moment())
+
+    assert past.list.source == "popular"
+    assert basis.now_ms == last.timestamp_ms
+    snapshots.close()
