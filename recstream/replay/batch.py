@@ -20,7 +20,7 @@ from recstream.core.ranking import rank
 from recstream.core.serving import similar_requested
 from recstream.core.steering import ListRequest, Steering
 from recstream.errors import InvalidInput, NotFound
-from recstream.log import INTERACTIONS, MODELS, EventLog, newest_time_ms
+from recstream.log import INTERACTIONS, EventLog, newest_time_ms
 from recstream.models import ModelStore
 from recstream.time_travel import Generations, Moment, PartitionFold, nearest_fold
 
@@ -99,8 +99,8 @@ def choose_basis(
     until = None if when == Moment() else now
     announced = [
         number
-        for number, place in generations.announced_at.items()
-        if until is None or event_log.read(MODELS, 0, place, 1)[0].timestamp_ms <= until
+        for number, announced_ms in generations.announced_ms.items()
+        if until is None or announced_ms <= until
     ]
     if not announced:
         raise NotFound(

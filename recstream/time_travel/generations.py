@@ -21,6 +21,8 @@ class Generations:
     ----------
     announced : dict of int to GenerationAnnounced
         As of the newest `refresh`.
+    announced_at, announced_ms : dict of int to int
+        Offset and time of each announcement; retention may delete the record later.
     """
 
     def __init__(self, log: ReadableLog, store: ReadableStore, *, kept: int = 1) -> None:
@@ -33,6 +35,7 @@ class Generations:
         self._ahead: dict[int, Record] = {}
         self.announced: dict[int, GenerationAnnounced] = {}
         self.announced_at: dict[int, int] = {}
+        self.announced_ms: dict[int, int] = {}
         self.refresh()
 
     def refresh(self) -> None:
@@ -42,6 +45,7 @@ class Generations:
             if isinstance(model, GenerationAnnounced):
                 self.announced[model.generation] = model
                 self.announced_at[model.generation] = record.offset
+                self.announced_ms[model.generation] = record.timestamp_ms
                 self._offsets = {k: v for k, v in self._offsets.items() if k[0] != model.generation}
             elif isinstance(model, DeltaAnnounced):
                 self._offsets[model.generation, model.delta] = record.offset

@@ -14,7 +14,6 @@ from recstream.core.records import Recommendations, decode_recommendations
 from recstream.errors import LogCorrupt, NotFound
 from recstream.log import (
     INTERACTIONS,
-    MODELS,
     RECOMMENDATIONS,
     ReadableLog,
     decode,
@@ -268,8 +267,8 @@ class TimeTravel:
             at_ms = after[0].timestamp_ms
         announced = [
             number
-            for number, place in self.generations.announced_at.items()
-            if at_ms is None or self.log.read(MODELS, 0, place, 1)[0].timestamp_ms <= at_ms
+            for number, announced_ms in self.generations.announced_ms.items()
+            if at_ms is None or announced_ms <= at_ms
         ]
         if not announced:
             raise NotFound(

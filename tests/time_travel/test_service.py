@@ -9,7 +9,7 @@ import pytest
 from recstream.core.records import Recommendations, RecommendedItem, decode_recommendations
 from recstream.errors import InvalidInput, NotFound
 from recstream.log.port import NewRecord
-from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
+from recstream.log.topics import INTERACTIONS, MODELS, RECOMMENDATIONS
 from recstream.time_travel.changes import compare
 from recstream.time_travel.generations import Generations
 from recstream.time_travel.list_diff import diff_lists
@@ -236,3 +236,14 @@ def test_a_past_that_ends_with_a_marker_of_a_transaction_has_lists_and_their_tim
     assert past.list.source == "popular"
     assert basis.now_ms == last.timestamp_ms
     snapshots.close()
+
+
+def test_a_past_that_was_opened_before_old_generations_were_pruned_still_answers(
+    eventful: World, travel: TimeTravel
+) -> None:
+    newest = max(travel.generations.announced)
+    eventful.log.delete_before(MODELS, 0, travel.generations.announced_at[newest])
+
+    basis = travel.basis("nobody", Moment(timestamp_ms=eventful.now_ms))
+
+    assert basis.generation.number == newest
