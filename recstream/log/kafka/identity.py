@@ -13,6 +13,7 @@ import msgspec
 
 from recstream.errors import PartitionCountMismatch
 from recstream.log.port import NewRecord, Record
+from recstream.log.reading import decode_or_skip
 from recstream.log.topics import TopicSpec
 
 META = "recstream.meta"
@@ -35,6 +36,10 @@ class TopicIdentity(msgspec.Struct, frozen=True):
 
     id: str
     partitions: int
+
+
+_decode_epoch = msgspec.json.Decoder(Epoch).decode
+_decode_topic = msgspec.json.Decoder(TopicIdentity).decode
 
 
 class Meta(msgspec.Struct, frozen=True):
@@ -83,19 +88,20 @@ class Meta(msgspec.Struct, frozen=True):
 
 
 def read_meta(records: Iterable[Record]) -> Meta:
-    """Decode the records of the meta topic."""
+    """Decode the records of the meta topic; those that can't be read are logged and skipped."""
     epochs: list[Epoch] = []
     topics: dict[str, TopicIdentity] = {}
     for record in records:
         key = record.key or b""
-        if key.startswith(_EPOCH) and record.value is not None:
-            epochs.append(msgspec.json.decode(record.value, type=Epoch))
+        if key.startswith(_EPOCH):
+            if epoch := decode_or_skip(record, _decode_epoch):
+                epochs.append(epoch)
         elif key.startswith(_TOPIC):
-            name = key[len(_TOPIC) :].decode()
+            name = key[len(_TOPIC) :].decode(errors="replace")
             if record.value is None:
                 topics.pop(name, None)
-            else:
-                topics[name] = msgspec.json.decode(record.value, type=TopicIdentity)
+            elif identity := decode_or_skip(record, _decode_topic):
+                topics[name] = identity
     return Meta(tuple(epochs), topics)
 
 
