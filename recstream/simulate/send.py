@@ -170,7 +170,8 @@ class RestSink:
                 f"no bridge answers at {self._url} ({error}); start one with `recstream up`, "
                 "or append straight to the log with --direct"
             ) from error
-        return response.status, answer, float(response.getheader("Retry-After") or 1.0)
+        asked = response.getheader("Retry-After", "")  # a proxy may name a date
+        return response.status, answer, float(asked) if asked.isdecimal() else 1.0
 
     def close(self) -> None:
         """Close the connection."""

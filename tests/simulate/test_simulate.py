@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from recstream.core.events import Event, check_event, decode_events, encode_event, timestamp_ms
-from recstream.simulate import Customers, Shop, history, make_shop, send_traffic, traffic
+from recstream.simulate import Customers, Shop, history, make_shop, send, send_traffic, traffic
 
 END_MS = 1_795_000_000_000
 
@@ -127,3 +127,29 @@ def test_traffic_is_sent_at_the_rate_and_ends_on_request() -> None:
 
     assert report.accepted == len(till.events) == 400
     assert 0.15 < report.seconds < 20.0
+
+
+def test_a_busy_bridge_behind_a_proxy_that_names_a_date_is_asked_again(monkeypatch):
+    date = "Wed, 21 Oct 2026 07:28:00 GMT"
+    answers = iter([(429, date, b"{}"), (202, None, b'{"accepted":1,"rejected":[]}')])
+    waits = []
+
+    class Connection:
+        def request(self, *_):
+            self.status, self.date, self.body = next(answers)
+
+        def getresponse(self):
+            return self
+
+        def read(self):
+            return self.body
+
+        def getheader(self, _, default=None):
+            return self.date or default
+
+    sink = send.RestSink("http://127.0.0.1:1")
+    monkeypatch.setattr(sink, "_connection", Connection())
+    monkeypatch.setattr(send.time, "sleep", waits.append)
+
+    assert sink.send([]) == (1, 0)
+    assert waits == [1.0]

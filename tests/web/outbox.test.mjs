@@ -55,6 +55,15 @@ function outbox(answer, store = memory()) {
   return { box, store, timers, posted, statuses, receipts };
 }
 
+test("a Retry-After that is a date, or longer than a timer can be, does not end the pauses", async () => {
+  for (const retryAfterS of [NaN, 1e9]) {
+    const { box, timers } = outbox(() => ({ status: 503, retryAfterS, body: {} }));
+    await box.add(event("e1"));
+
+    assert.ok(timers[0].ms > 0 && timers[0].ms < 2 ** 31, `${timers[0].ms}`);
+  }
+});
+
 test("an event is stored until the bridge has answered for it", async () => {
   const { box, store, receipts } = outbox(() => {
     assert.equal(store.length, 1);

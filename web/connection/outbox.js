@@ -34,6 +34,8 @@ const MOST_QUEUED = 1000;
 /** Impressions are dropped, clicks are not, while so many events wait. */
 const BUSY = 50;
 
+const MOST_PAUSE_MS = 3_600_000;
+
 /** Bytes of a request that may outlive its page; browsers allow 64 KiB for all of a page together. */
 export const MOST_KEPT_ALIVE_BYTES = 60_000;
 
@@ -148,7 +150,9 @@ export class Outbox {
    */
   #later(trouble, atLeastMs) {
     this.#attempt += 1;
-    const delayMs = Math.max(atLeastMs, backoffMs(this.#attempt, this.options.random()));
+    // A proxy may name a date, which is no number, or more than a timer holds, which fires at once.
+    const askedMs = Math.min(atLeastMs || 0, MOST_PAUSE_MS);
+    const delayMs = Math.max(askedMs, backoffMs(this.#attempt, this.options.random()));
     this.#timer = this.options.timers.setTimeout(() => void this.flush(), delayMs);
     this.#tell(trouble, delayMs);
     return false;
