@@ -44,6 +44,8 @@ class ProductsReport(msgspec.Struct, kw_only=True):
         Number of rejected rows by reason; ``examples`` has the first of each reason.
     mended : dict of str to int
         Number of corrected items by correction.
+    absent, unread : tuple of str
+        Fields without a column, and columns that no field takes; of files with a header.
     """
 
     rows: int = 0
@@ -52,6 +54,8 @@ class ProductsReport(msgspec.Struct, kw_only=True):
     dropped: dict[str, int] = {}
     examples: tuple[RejectedLine, ...] = ()
     mended: dict[str, int] = {}
+    absent: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
     seconds: float = 0.0
 
 
@@ -122,6 +126,21 @@ class ProductReader:
                 self.mended.update(cleaned.repairs)
                 yield msgspec.structs.replace(cleaned.item, item=name)
 
+    def missing(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the fields without a column, and the columns that no field takes; none of JSON."""
+        if not self._source.has_header:
+            return (), ()
+        by_name = {column_name(name): name for name in self._source.columns}
+        taken: set[str] = set()
+        absent = []
+        for field, usual in PRODUCT_COLUMNS.items():
+            names = [column_name(self._columns[field])] if field in self._columns else usual
+            if found := by_name.keys() & {*names}:
+                taken |= found
+            else:
+                absent.append(field)
+        return tuple(absent), tuple(name for key, name in by_name.items() if key not in taken)
+
     def _require(self, field: str) -> None:
         """Check that the file has a column for a field."""
         if field in self._columns:
@@ -186,6 +205,7 @@ def import_products(
             f"no row of {path} is a product ({reasons}); its columns: {source.shown_columns}; "
             "name columns with --column FIELD=COLUMN"
         )
+    absent, unread = reader.missing()
     return ProductsReport(
         rows=reader.rows,
         imported=imported,
@@ -193,6 +213,8 @@ def import_products(
         dropped=dict(reader.dropped.most_common()),
         examples=tuple(reader.examples),
         mended=dict(reader.mended.most_common()),
+        absent=absent,
+        unread=unread,
         seconds=perf_counter() - begun,
     )
 

@@ -168,7 +168,7 @@ class RestSink:
             self._connection.close()
             raise RecstreamError(
                 f"no bridge answers at {self._url} ({error}); start one with `recstream up`, "
-                "or append straight to the log with --direct"
+                "name another with --url or --port, or append straight to the log with --direct"
             ) from error
         asked = response.getheader("Retry-After", "")  # a proxy may name a date
         return response.status, answer, float(asked) if asked.isdecimal() else 1.0

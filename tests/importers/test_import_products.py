@@ -60,7 +60,21 @@ def test_good_rows_become_items_and_the_report_says_what_happened_to_the_others(
         RejectedLine(2, "no title", "B2"),
         RejectedLine(3, "id was there before", "B1"),
     )
-    assert report.mended == {"entities or tags in the title": 1, "price was text": 1}
+    assert report.mended == {"entities or tags in the title": 1, "price had more than a number": 1}
+
+
+def test_the_report_names_fields_without_a_column_and_columns_not_read(
+    log: EventLog, tmp_path: Path
+) -> None:
+    file = lines(tmp_path / "products.csv", "SKU,Name,Kategorie,Preis", "s1,Lute,Music,1.50")
+
+    report = run(log, file)
+    named = run(log, file, columns={"category": "Kategorie", "price": "Preis"})
+
+    assert report.unread == ("Kategorie", "Preis")
+    assert {"category", "price"} <= {*report.absent}
+    assert named.unread == ()
+    assert named.mended == {}
 
 
 def test_a_second_run_adds_nothing(log: EventLog, tmp_path: Path) -> None:

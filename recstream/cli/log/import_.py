@@ -123,7 +123,7 @@ def products(
     """Import products: FILE has Amazon's metadata (2014, 2018, 2023), or rows with a header.
 
     The fields are item, title, category, brand, price, description and image; columns with usual
-    names are found. Entities, tags and prices as text are corrected. Rows without id or title, and
+    names are found. Entities, tags and prices with a currency are corrected. Rows without id or title, and
     repeated ids, are rejected; the report says how many and why.
 
     \b
@@ -146,6 +146,11 @@ def products(
     lines += [f"{count:,} rejected: {reason}" for reason, count in report.dropped.items()]
     lines += [f"  line {each.line}: {each.reason}: {each.shown}" for each in report.examples]
     lines += [f"{count:,} corrected: {what}" for what, count in report.mended.items()]
+    if report.absent and report.unread:
+        lines.append(
+            f"no column for {', '.join(report.absent)}; not read: {', '.join(report.unread)}; "
+            "name columns with --column FIELD=COLUMN"
+        )
     say(report, "\n".join(lines), as_json=as_json)
 
 

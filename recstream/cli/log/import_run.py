@@ -49,20 +49,28 @@ class Import:
         if self._bars is not None:
             self._bars.close()
         rate = report.imported / max(report.seconds, 1e-9)
-        lines = [f"{report.imported:,} events imported in {report.seconds:.2f} s ({rate:,.0f}/s)"]
+        lines = [
+            f"{_counted(report.imported, 'event')} imported in {report.seconds:.2f} s ({rate:,.0f}/s)"
+        ]
         if report.users:
-            lines.append(f"the file names {report.users:,} users and {report.items:,} items")
+            lines.append(
+                f"the file names {_counted(report.users, 'user')} and {_counted(report.items, 'item')}"
+            )
         if report.already:
             lines.append(f"{report.already:,} had been imported before")
         if report.products:
-            lines.append(f"{report.products:,} products put into the catalogue")
+            lines.append(f"{_counted(report.products, 'product')} put into the catalogue")
         if report.skipped:
-            lines.append(f"{report.skipped:,} rows of other kinds skipped")
+            lines.append(f"{_counted(report.skipped, 'row')} of other types skipped")
         if report.rejected:
-            lines.append(f"{report.rejected:,} lines rejected; the first:")
+            lines.append(f"{_counted(report.rejected, 'line')} rejected; the first:")
             lines += [f"  line {problem.line}: {problem.reason}" for problem in report.problems]
         lines += [f"note: {note}" for note in report.notes]
         say(report, "\n".join(lines), as_json=self._as_json)
+
+
+def _counted(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 class _Bars:

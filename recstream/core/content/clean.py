@@ -101,7 +101,7 @@ def clean_product(
     Examples
     --------
     >>> clean_product({"asin": "B1", "title": "Salt &amp; Pepper", "price": "$1,299.00"}).repairs
-    ('entities or tags in the title', 'price was text')
+    ('entities or tags in the title', 'price had more than a number')
     >>> clean_product({"asin": "B1"})
     RejectedRow(reason='no title', shown='B1')
     """
@@ -123,7 +123,7 @@ def clean_product(
         "characters in the title that can't be read; is it --encoding?": _is_damaged(raw_title),
         "entities or tags in the title": not _is_damaged(raw_title)
         and title != " ".join(raw_title.split())[:MAX_TITLE],
-        "price was text": price is not None and not isinstance(found.get("price"), int | float),
+        "price had more than a number": price is not None and not _is_number(price_text),
         "price could not be read": price is None and price_text.casefold() not in _NOTHING,
     }
     item = Item(
@@ -138,6 +138,13 @@ def clean_product(
         available=_plain(found.get("available")).casefold() not in _NOT_AVAILABLE,
     )
     return CleanProduct(item, tuple(what for what, is_so in repairs.items() if is_so))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def clean_text(text: str) -> str:

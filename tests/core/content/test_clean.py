@@ -135,7 +135,7 @@ def test_amazons_metadata_of_2018() -> None:
             image="https://m.example/1.jpg",
             attributes={"categories": ["Musical Instruments", "Guitars & Basses"]},
         ),
-        ("price was text",),
+        ("price had more than a number",),
     )
 
 
