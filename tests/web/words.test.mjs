@@ -6,6 +6,7 @@ import { cut, commonFeaturesText, reasonText } from "../../web/elements/format.j
 import { sourcesOf } from "../../web/state/explanation.js";
 import { freshnessOf } from "../../web/state/history.js";
 import { wilson, winner } from "../../web/state/intervals.js";
+import { newestFirst } from "../../web/elements/time.js";
 import { heldOutRecall, hyperparameter } from "../../web/state/model-words.js";
 import { predictedText, preparingText } from "../../web/state/pipeline-words.js";
 import { effectText, shelfWords } from "../../web/state/shelf-words.js";
@@ -120,6 +121,7 @@ test("a generation without held-out events has no score, and its numbers have na
   assert.equal(heldOutRecall({ judgement: { items: 5, candidate: 0.1234 } }, "candidate"), "0.123");
   assert.equal(heldOutRecall({ judgement: null }, "serving"), "–");
   assert.deepEqual(hyperparameter("half_life_ms", 5_184_000_000).text, "60 days");
+  assert.deepEqual(hyperparameter("positive_exponents", [0, 0.5]).text, "0 and 0.5");
   assert.deepEqual(hyperparameter("unheard_of", 0.123456), { label: "unheard_of", about: "", text: "0.1235" });
 });
 
@@ -132,4 +134,11 @@ test("stars are offered where the log has ratings", () => {
 test("a share below ten percent keeps a decimal, so that it is not shown as none", () => {
   const of = (hit10) => predictedText({ predicted: { events: 1000, hit10, mrr: 0 } });
   assert.deepEqual([0, 0.003, 0.0996, 0.25].map(of), ["0 % of 1,000", "0.3 % of 1,000", "10 % of 1,000", "25 % of 1,000"]);
+});
+
+test("events are ordered by their own time, not by the time of their import", () => {
+  const at = (ts) => ({ event: { ts }, appended_ts: 1 });
+  const [old, middle, late] = ["2026-11-05T21:37:57Z", "2026-11-16T17:12:19Z", "2026-11-30T12:59:35Z"].map(at);
+
+  assert.deepEqual(newestFirst([late, old, middle]), [late, middle, old]);
 });

@@ -25,3 +25,18 @@ export function ageText(ms) {
   if (s < 63_072_000) return `${Math.round(s / 86_400)} days`;
   return `${Math.round(s / 31_557_600)} years`;
 }
+
+/** @param {{event: {ts: string}, appended_ts: number}} found an event of the log's search */
+export function eventTime({ event, appended_ts: appended }) {
+  return Date.parse(event.ts) || appended;
+}
+
+/**
+ * Orders events by their own time. The log's order differs: an import appends old events late.
+ *
+ * @template {{event: {ts: string}, appended_ts: number}} Found
+ * @param {Found[]} events
+ */
+export function newestFirst(events) {
+  return [...events].sort((one, other) => eventTime(other) - eventTime(one));
+}

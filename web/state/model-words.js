@@ -35,7 +35,7 @@ const NAMES = {
   unobserved_mass: ["Weight of what is missing", "Of all items that a user has no event with, beside those with events."],
   ridge: ["Ridge", "Regularization of an average user: 1 weighs as much as one event."],
   regularization_exponent: ["Growth of the ridge", "0: equal for all rows. 1: in proportion to a row's events."],
-  positive_exponents: ["Damping of events", "Of users and items with many events: 0 counts every event fully."],
+  positive_exponents: ["Damping of events", "Of users, and of items, with many events: 0 counts every event fully."],
   missing_exponents: ["Damping of what is missing", "The same for missing events."],
   alpha: ["Confidence of events", "How much more an event counts than its absence."],
 };
@@ -56,6 +56,7 @@ export function hyperparameter(name, value) {
 
 /** @param {any} value */
 function valueText(value) {
+  if (Array.isArray(value)) return value.map(valueText).join(" and ");
   if (typeof value === "boolean") return value ? "yes" : "no";
   return typeof value === "number" ? String(+value.toPrecision(4)) : String(value ?? "–");
 }

@@ -43,7 +43,7 @@ export function modelLine(pipeline) {
     return `training generation ${training.generation}: ${training.iteration} of ${training.iterations}`;
   }
   if (!hasLearned(pipeline)) return pipeline === null ? "" : "no model yet: popular products";
-  return `generation ${pipeline?.generation ?? 0} · learned from ${count(pipeline?.model?.nInteractions ?? 0)} events`;
+  return `generation ${pipeline?.generation ?? 0} · learned from ${count(pipeline?.model?.nInteractions ?? 0)} interactions`;
 }
 
 /**

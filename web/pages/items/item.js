@@ -11,9 +11,10 @@ import { ScoreSum } from "../../components/score-sum.js";
 import { Card, Empty, Fetched, Page } from "../../components/states.js";
 import { commonFeaturesText, plural, priceOf, verb } from "../../elements/format.js";
 import { Picture } from "../../elements/picture.js";
-import { timeText } from "../../elements/time.js";
+import { eventTime, newestFirst, timeText } from "../../elements/time.js";
 
 const LISTS = 50;
+const EVENTS = 50;
 
 /** @param {{id: string}} props */
 export function Item({ id }) {
@@ -116,13 +117,13 @@ function Holders({ path }) {
 
 /** @param {{id: string}} props */
 function Events({ id }) {
-  const events = useFetch("/v1/events", { item: id, limit: 50 });
-  return html`<${Card} title="Its newest events" wide=${true} about="What users did with it, newest first.">
+  const events = useFetch("/v1/events", { item: id, limit: EVENTS });
+  return html`<${Card} title="Its newest events" wide=${true} about=${`What users did with it, newest first: at most ${EVENTS} events, the last ones of the log.`}>
     <${Fetched} of=${events} what="The events">${(/** @type {any} */ data) =>
       data.events.length === 0
         ? html`<${Empty}>No events for this item in the newest records.<//>`
         : html`<div class="scroller" tabindex="0" role="region" aria-label="Events"><table class="table"><thead><tr><th scope="col">User</th><th scope="col">Event</th><th scope="col">Time</th><th scope="col">Partition : offset</th></tr></thead><tbody>
-          ${data.events.map((/** @type {any} */ { partition, offset, index = 0, event, appended_ts: appended }) => html`<tr key=${`${partition} ${offset} ${index}`}><th scope="row"><${UserLink} id=${event.user} /></th><td>${verb(event.type)}${event.value === undefined || event.value === null ? "" : ` ${event.value}`}</td><td>${timeText(Date.parse(event.ts) || appended)}</td>
+          ${newestFirst(data.events).map((/** @type {any} */ { partition, offset, index = 0, event, appended_ts }) => html`<tr key=${`${partition} ${offset} ${index}`}><th scope="row"><${UserLink} id=${event.user} /></th><td>${verb(event.type)}${event.value === undefined || event.value === null ? "" : ` ${event.value}`}</td><td>${timeText(eventTime({ event, appended_ts }))}</td>
             <td class="mono"><a href=${`/log/interactions?partition=${partition}&at=${offset}`}>${partition} : ${offset}${index > 0 ? ` [${index}]` : ""}</a></td></tr>`)}
         </tbody></table></div>`}<//>
   <//>`;

@@ -11,7 +11,7 @@ import { timeText } from "../../state/log-words.js";
 
 export function Traffic() {
   const traffic = useFetch("/v1/traffic", {}, { everyMs: 2000 });
-  return html`<${Card} title="Synthetic traffic" about="Made-up customers browse the demo shop. Their events are real records of this log, and the model learns from them.">
+  return html`<${Card} title="Synthetic traffic" about="Made-up customers browse the demo shop. Their events are real records of this log, and the model learns from them. The customers of recstream up (option --traffic) are not counted here.">
     <${Fetched} of=${traffic} what="The traffic">${(/** @type {any} */ state) => html`<${Switch} state=${state} reload=${traffic.reload} />`}<//>
   <//>`;
 }

@@ -52,7 +52,7 @@ function Comparison({ models, serving }) {
 /** @type {[name: string, about: string, value: (model: any) => any][]} */
 const ROWS = [
   ["Trained", "When the training ended.", (model) => timeText(model.created_ts)],
-  ["Events", "Events that it was trained on.", (model) => count(model.n_interactions)],
+  ["Interactions", "Pairs of a user and an item that it was trained on: all events of a pair count as one interaction.", (model) => count(model.n_interactions)],
   ["Users × items", "Its size.", (model) => `${count(model.n_users)} × ${count(model.n_items)}`],
   ["Seconds", "Duration of the training.", (model) => model.train_seconds.toFixed(1)],
   ["Recall@20", "The newest 2 % of all history entries, at most 2,000, were held out of the training. Recall@20 is the share of a user's held-out items among the first 20 of the list, averaged over users.", (model) => heldOutRecall(model, "candidate")],

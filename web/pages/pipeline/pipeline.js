@@ -93,7 +93,7 @@ function Hour({ hour }) {
         { label: "lists", values: speed.map(({ lists }) => lists), format: perSecond },
       ]} />
     <//>
-    <${Card} title="Freshness" about="Time from an event's append to its list's publication, for the lists of the last hour.">
+    <${Card} title="Freshness" about="Time from an event's append to its list's publication, for the lists of the last hour. Lists that waited for the first model count too.">
       ${fresh.total === 0
         ? html`<${Empty}>No list was published in the last hour.<//>`
         : html`<${Chart} label=${`Lists by freshness: ${fresh.words}`} isTime=${false} isBars=${true} xLabel="freshness" x=${fresh.labels.map((_, at) => at)}
@@ -125,7 +125,7 @@ function Generations() {
   return html`<${Card} title="The last generations" tools=${html`<a href="/models">Compare models</a>`}
       about="Each training makes a generation. It serves unless it predicts held-out events clearly worse than popular items or than the one before.">
     <${Fetched} of=${models} what="The generations">${(/** @type {any} */ data) => html`<div class="scroller" tabindex="0" role="region" aria-label="Generations"><table class="table">
-      <thead><tr><th scope="col">Generation</th><th scope="col">Trained</th><th scope="col" class="number">Events</th><th scope="col" class="number">Seconds</th><th scope="col" class="number"><${Term} about="The share of a user's items held out of the training that are among the first 20 of the list, averaged over users.">Recall@20<//></th><th scope="col">State</th></tr></thead>
+      <thead><tr><th scope="col">Generation</th><th scope="col">Trained</th><th scope="col" class="number">Interactions</th><th scope="col" class="number">Seconds</th><th scope="col" class="number"><${Term} about="The share of a user's items held out of the training that are among the first 20 of the list, averaged over users.">Recall@20<//></th><th scope="col">State</th></tr></thead>
       <tbody>${data.models.slice(0, GENERATIONS).map((/** @type {any} */ model) => html`<tr key=${model.generation}>
         <th scope="row"><a href=${`/models?a=${model.generation}`}>${model.generation}</a></th>
         <td>${timeText(model.created_ts)}</td>

@@ -96,7 +96,7 @@ function Model() {
     <${Facts} facts=${[
       ["Log records", pipeline === null ? "–" : count(pipeline.nEvents), "Records of the topic of interactions. One record can hold a batch of events."],
       ["Waiting (lag)", pipeline === null ? "–" : count(pipeline.lag), "Events in the log that no worker has folded yet."],
-      ["Trained on", model === null ? "–" : plural(model.nInteractions, "event"), "Events that the newest generation was trained on."],
+      ["Trained on", model === null ? "–" : plural(model.nInteractions, "interaction"), "Pairs of a user and an item that the newest generation was trained on: all events of a pair count as one interaction."],
       ["Hit@10", predictedText(pipeline), "How often the item of a new event was among the first ten of the user's list before it."],
       ["Users × items", model === null ? "–" : `${count(model.nUsers)} × ${count(model.nItems)}`, "The size of the model."],
     ]} />
