@@ -165,7 +165,7 @@ def _add_table_and_agent(
     is_kafka = settings.broker_url.startswith("kafka://")
     checkpoints = open_checkpoints(event_log, settings)
     rows = RocksDBRows(histories, tables, deletes_others=not is_kafka)
-    rows.restore_from(checkpoints, histories_changelog(settings.app_id))
+    rows.prepare_with(event_log, checkpoints, histories_changelog(settings.app_id))
 
     def append(works: Sequence[Work]) -> list[list[Position] | LogFenced]:
         try:

@@ -7,7 +7,7 @@ import gc
 import itertools
 import logging
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -73,6 +73,12 @@ class RocksDBRows:
     deletes_others : bool
         Delete databases of partitions that this worker gave up; on Kafka it may stand by for them.
 
+    Attributes
+    ----------
+    prepare : callable
+        Called with a partition before its database is opened: deletes one from before a user was erased, which
+        another worker may have done since this one started, and writes a lost one from a checkpoint.
+
     Notes
     -----
     Writes bypass Faust's table API: rows and Faust's changelog offset go into one ``WriteBatch``
@@ -84,6 +90,7 @@ class RocksDBRows:
         self._folder = folder
         self._deletes_others = deletes_others
         self._fault: BaseException | None = None
+        self.prepare: Callable[[int], None] = lambda _: None
 
     def _database(self, partition: int) -> rocksdict.Rdict:
         if self._fault is not None:
@@ -99,17 +106,22 @@ class RocksDBRows:
         path: Path = self._table.data.partition_path(partition)
         return path
 
-    def restore_from(self, checkpoints: Checkpoints, changelog: str) -> None:
-        """Have Faust's store write a lost database from a checkpoint before it opens it."""
+    def prepare_with(self, event_log: EventLog, checkpoints: Checkpoints, changelog: str) -> None:
+        """Have Faust's store call `prepare` before it opens a database."""
         store = self._table.data
         open_database = store._try_open_db_for_partition  # noqa: SLF001 - Faust has no hook for it
 
-        async def restore_and_open(partition: int, *arguments: Any, **named: Any) -> Any:
-            path = self.path(partition)
-            await asyncio.to_thread(restore_table, checkpoints, partition, path, changelog)
+        def prepare(partition: int) -> None:
+            if partition not in store._dbs:  # noqa: SLF001 - no public name
+                _set_aside_stale(self._folder, event_log, changelog, partition)
+                restore_table(checkpoints, partition, self.path(partition), changelog)
+
+        async def prepare_and_open(partition: int, *arguments: Any, **named: Any) -> Any:
+            await asyncio.to_thread(prepare, partition)
             return await open_database(partition, *arguments, **named)
 
-        store._try_open_db_for_partition = restore_and_open  # noqa: SLF001
+        self.prepare = prepare
+        store._try_open_db_for_partition = prepare_and_open  # noqa: SLF001
 
     def keep_only(self, partitions: set[int]) -> None:
         """Close the databases of other partitions, which recovery may have opened again.
@@ -259,10 +271,15 @@ def _databases(folder: Path) -> dict[int, list[Path]]:
     return found
 
 
-def _set_aside_stale(folder: Path, event_log: EventLog, changelog: str) -> None:
-    """Move databases that don't match the log out of the way; Faust rebuilds them."""
-    forgotten = forgetting(event_log).begun.values()
-    for partition, paths in _databases(folder).items():
+def _set_aside_stale(
+    folder: Path, event_log: EventLog, changelog: str, alone: int | None = None
+) -> None:
+    """Move databases that don't match the log out of the way, all or one partition's; Faust rebuilds them."""
+    found = _databases(folder)
+    if alone is not None:
+        found = {alone: found[alone]} if alone in found else {}
+    forgotten = forgetting(event_log).begun.values() if found else ()
+    for partition, paths in found.items():
         for path in paths:
             if path.parent != folder:
                 continue

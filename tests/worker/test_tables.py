@@ -7,11 +7,15 @@ import shutil
 import time
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 import rocksdict
 
+from recstream.checkpoints import open_checkpoints
 from recstream.control import read_timeline
+from recstream.core.records import Forgotten
 from recstream.errors import LogCorrupt, LogUnavailable
+from recstream.log import CONTROL, INTERACTIONS
 from recstream.log.faust import consumer
 from recstream.log.port import NewRecord
 from recstream.process import is_temporary
@@ -91,6 +95,31 @@ async def test_damaged_tables_are_set_aside_and_rebuilt(installation, caplog, da
 
     assert installation.table() == installation.changelog() == calm_table(installation.path, events)
     assert "table set aside" in caplog.text
+
+
+async def test_a_table_is_deleted_when_it_is_opened_if_a_user_was_erased_since_the_start(
+    installation,
+):
+    await work_off(installation, some_events(60))
+    log, (folder,) = installation.world.log, installation.path.glob("tables/*/*/worker-1")
+    paths = {p: next(folder.glob(f"*-{p}.db")) for p in range(PARTITIONS)}
+    store = SimpleNamespace(
+        _dbs={}, partition_path=paths.get, _try_open_db_for_partition=lambda _: None
+    )
+    rows = RocksDBRows(SimpleNamespace(data=store), folder, deletes_others=True)
+    rows.prepare_with(log, open_checkpoints(log, installation.settings), CHANGELOG)
+    for partition in paths:
+        rows.prepare(partition)
+    assert all(path.is_dir() for path in paths.values())
+
+    erased = Forgotten(
+        id="f", partition=1, at_offset=log.high_watermark(INTERACTIONS, 1), forgotten_ts=0
+    )
+    log.append([NewRecord(CONTROL, None, msgspec.json.encode(erased), 0)])
+    for partition in paths:
+        rows.prepare(partition)
+
+    assert [partition for partition, path in paths.items() if not path.is_dir()] == [1]
 
 
 async def test_tables_that_match_are_kept(installation, caplog):

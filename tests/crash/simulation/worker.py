@@ -101,6 +101,7 @@ class SimulatedWorker:
     def _recover(self, partition: int) -> None:
         """Bring a table up to its changelog, from the record on that it says is its newest."""
         changelog = self.rows._table.changelog_topic.get_topic_name()
+        self.rows.prepare(partition)
         tp = TP(changelog, partition)
         at = max(self.store.persisted_offset(tp) or 0, self.log.earliest(*tp))
         while found := self.log.read(*tp, at, RECOVERED_RECORDS):
