@@ -66,6 +66,20 @@ def test_a_list_changes_after_the_visitors_clicks(foreign: Any, shop: str) -> No
     assert page.url.endswith("#" + view["item"])
 
 
+def test_a_list_that_is_moved_before_it_was_drawn_is_drawn_where_it_is(foreign: Any) -> None:
+    page = foreign(TEMPLATE)
+    page.evaluate(
+        """() => {
+          const list = document.createElement("recstream-list");
+          list.id = "moved";
+          document.body.append(list);
+          document.body.prepend(list);
+        }"""
+    )
+
+    page.locator("#moved li").first.wait_for()
+
+
 def test_what_was_seen_is_an_impression(foreign: Any, shop: str) -> None:
     page = foreign(SHOP)
     user = page.evaluate("recstream.user")

@@ -274,6 +274,7 @@ class RecstreamList extends Element {
   disconnectedCallback() {
     this.leave();
     clearTimeout(this.#timer);
+    this.#timer = 0;
     for (const end of this.#ends) end();
     this.#ends = [];
   }
