@@ -324,6 +324,8 @@ def import_events(
     report = ImportReport(str(source.path), notes=list(notes))
     start_ms = source.modified_ms if at_ms is None else at_ms
     table = read_events(source, mapping, report, at_ms=start_ms, once=once, strict=strict)
+    if len(table) and at_ms is None and not mapping.time and not mapping.order:
+        report.notes.append("no column of times is named (--time): events have the file's own time")
     digest = import_digest(source, mapping, once=once, at_ms=at_ms)
     write_events(event_log, table, digest, report, on_written)
     report.seconds = time.perf_counter() - started_s

@@ -146,6 +146,7 @@ def test_an_import_answers_with_what_it_did(
     again = json.loads(capsys.readouterr().out)
 
     assert "1 event imported" in text
+    assert "no column of times is named (--time)" in text
     assert "line 3: expected a user id" in text
     assert (again["imported"], again["already"], again["rejected"]) == (0, 1, 1)
 
