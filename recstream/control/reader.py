@@ -65,11 +65,16 @@ def _replaced(event_log: ReadableLog, earliest: int) -> list[Record]:
     )
 
 
-def read_control(event_log: ReadableLog, start: int = 0) -> Iterator[tuple[int, ControlRecord]]:
-    """Yield the readable records of the control topic from an offset on, with their offsets."""
+def read_control(
+    event_log: ReadableLog, start: int = 0
+) -> Iterator[tuple[int, ControlRecord | None]]:
+    """Yield the records of the control topic from an offset on, with their offsets.
+
+    None stands for a record that is blanked or can't be read: whoever follows the topic must know its
+    offset, or reads it, and warns of it, again at every turn.
+    """
     for record in control_records(event_log, start):
-        if (found := control_record(record)) is not None:
-            yield record.offset, found
+        yield record.offset, control_record(record)
 
 
 def default_settings() -> ActiveSettings:

@@ -7,7 +7,13 @@ from recstream.process.clock import system_clock_ms
 from recstream.process.event_loops import new_event_loop, run_in_loop
 from recstream.process.kernels import COMPILING, Kernels, fill_cache
 from recstream.process.shared_lock import SharedLock
-from recstream.process.shutdown import end_in_time, exit_text, follow_parent, stopped_by_signals
+from recstream.process.shutdown import (
+    end_in_time,
+    ended_if_stuck,
+    exit_text,
+    follow_parent,
+    stopped_by_signals,
+)
 from recstream.process.temporary import RESTART_S, is_temporary, retry_while_away
 from recstream.process.threads import (
     BACKGROUND_NICE,

@@ -14,6 +14,8 @@ log = logging.getLogger(__name__)
 
 END_S = 8.0
 """Deadline after a signal; shorter than the time after which supervisors kill."""
+STUCK_S = 30.0
+"""Deadline of a role that stops after an error."""
 DRAIN_S = 10.0
 """Deadline after the supervisor is gone."""
 
@@ -32,6 +34,28 @@ def end_in_time(seconds: float = END_S) -> None:
         os._exit(0)
 
     run_in_thread("end-in-time", watch)
+
+
+@contextlib.contextmanager
+def ended_if_stuck(seconds: float = STUCK_S) -> Iterator[None]:
+    """End this process with exit code 1 if the body takes longer, whatever it waits for.
+
+    For a role that stops after an error: one that waits for ever holds no partition, reports no end, and
+    no supervisor starts it again.
+    """
+    done = threading.Event()
+
+    def watch() -> None:
+        if not done.wait(seconds):
+            log.error("not stopped %g s after an error, the process ends", seconds)
+            logging.shutdown()
+            os._exit(1)
+
+    run_in_thread("end-if-stuck", watch)
+    try:
+        yield
+    finally:
+        done.set()
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Iterator
 
 from recstream.errors import RecstreamError, StartupError
-from recstream.process import RESTART_S, end_in_time, is_temporary, run_in_loop
+from recstream.process import RESTART_S, end_in_time, ended_if_stuck, is_temporary, run_in_loop
 from recstream.settings import Settings
 from recstream.worker.app import build_app
 
@@ -57,7 +57,8 @@ async def _serve_once(settings: Settings, stopping: asyncio.Event) -> BaseExcept
             log.info("worker started app=%s broker=%s", settings.app_id, settings.broker_url)
             await app.wait_first(stopping.wait())
         finally:
-            await app.stop()
+            with ended_if_stuck():  # Faust may wait for the thread of a consumer that has ended
+                await app.stop()
     except Exception as error:  # noqa: BLE001 - the caller raises it, or tries again
         return error
     return app.crash_reason if app.crashed else None

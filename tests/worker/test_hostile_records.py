@@ -252,3 +252,14 @@ def test_redacting_any_record_never_raises(value):
     record = Record(INTERACTIONS, 0, 0, NOW_MS, b"zoe", value)
 
     assert without(record, "zoe").key is None
+
+
+def test_an_unreadable_control_record_is_warned_of_once_however_often_the_topic_is_followed(
+    world, caplog
+):
+    world.log.append([NewRecord(CONTROL, None, b"not json", 0)])
+    for _ in range(3):
+        world.engine.follow_control()
+    warnings = [each.message for each in caplog.records if "record not read" in each.message]
+    assert len(warnings) == 1
+    assert f"topic={CONTROL} partition=0 offset=0" in warnings[0]
