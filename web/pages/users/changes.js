@@ -26,7 +26,7 @@ export function Changes({ causes, isLate }) {
   const idle = events.filter(isIdle);
   const listed = idle.length > MOST_IDLE ? events.filter((/** @type {any} */ event) => !isIdle(event)) : events;
   return html`<${TwoLists} ...${causes} nEvents=${causes.n_events} isLate=${isLate} noteOf=${note} />
-    <${Card} title="What did it" about="List B was derived again without each event in turn. Items that disappear were added by that event. Items that return were removed by it.">
+    <${Card} title="What did it" about="List B was derived again without each event in turn. It shows what would be different without that event: items that would be missing, and items that would be in the list.">
       ${events.length === 0 && causes.model === null && causes.rules === null && html`<${Empty}>Nothing between A and B changed the list.<//>`}
       <ul class="effects" role="list">
         ${causes.model !== null && html`<li class="effect"><strong>New model</strong> <${ChangeText} change=${causes.model} /></li>`}
