@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
+from recstream.errors import InvalidSetting
 from recstream.log.kafka import KafkaLog
 from recstream.log.port import TopicPartition
-from recstream.log.topics import INTERACTIONS
+from recstream.log.topics import INTERACTIONS, TopicSpec
 from tests.integration.roles import Role, until
 
 if TYPE_CHECKING:
@@ -67,3 +69,40 @@ def test_batches_of_any_compression_are_folded(
         assert producer.flush(30) == 0
         wait_until_folded(log, roles)
     assert worker.end() == 0
+
+
+def configure(broker: Server, topic: str, name: str, value: str) -> None:
+    admin = AdminClient({"bootstrap.servers": f"127.0.0.1:{broker.port}"})
+    entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+    change = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
+    for future in admin.incremental_alter_configs([change]).values():
+        future.result(30)
+
+
+@pytest.mark.parametrize(("is_compacted", "policy"), [(False, "compact"), (True, "delete")])
+def test_a_topic_whose_cleanup_would_delete_needed_records_is_refused(
+    kafka_server: Server, is_compacted: bool, policy: str
+) -> None:
+    spec = TopicSpec(f"foreign-{policy}", 1, is_compacted)
+    with closing(KafkaLog(kafka_server.kafka_url)) as log:
+        log.create_topics([spec])
+        configure(kafka_server, spec.name, "cleanup.policy", policy)
+        with pytest.raises(InvalidSetting, match=r"cleanup\.policy"):
+            log.create_topics([spec])
+
+
+def test_other_limits_of_a_topic_are_warned_of(
+    kafka_server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec = TopicSpec("foreign-limits", 1)
+    with closing(KafkaLog(kafka_server.kafka_url)) as log:
+        log.create_topics([spec])
+        log.create_topics([spec])
+        assert caplog.messages == []
+        configure(kafka_server, spec.name, "retention.ms", "1000")
+        configure(kafka_server, spec.name, "max.message.bytes", "100")
+        log.create_topics([spec])
+    assert ["retention.ms" in caplog.messages[0], "max.message.bytes" in caplog.messages[1]] == [
+        True,
+        True,
+    ]

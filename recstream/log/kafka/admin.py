@@ -6,6 +6,7 @@ its requests to a group's coordinator end the process when a broker goes away at
 """
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -17,7 +18,14 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.cimpl import NewTopic
 
-from recstream.errors import LogError, LogFenced, LogUnavailable, NotFound
+from recstream.errors import (
+    InvalidSetting,
+    LogError,
+    LogFenced,
+    LogRefused,
+    LogUnavailable,
+    NotFound,
+)
 from recstream.log.kafka.client import (
     MAX_RECORD_BYTES,
     REQUEST_TIMEOUT_S,
@@ -28,6 +36,8 @@ from recstream.log.kafka.identity import TopicIdentity
 from recstream.log.kafka.outage import ClientErrors
 from recstream.log.port import TopicPartition
 from recstream.log.topics import DAY_MS, TopicSpec
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -120,6 +130,42 @@ class KafkaAdmin:
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise self._errors.translate(error, f"creating topic {name}") from error
         self._wait_for(specs)
+
+    def check_options(self, specs: list[TopicSpec]) -> None:
+        """Check that existing topics keep records for as long, and take as large ones, as created.
+
+        Raises
+        ------
+        InvalidSetting
+            A topic is cleaned up otherwise: records that can't be made again would be deleted.
+        """
+        if not specs:
+            return
+        resources = {ConfigResource(ConfigResource.Type.TOPIC, spec.name): spec for spec in specs}
+        doing = "reading the configuration of topics"
+        futures = self._call(
+            lambda: self._admin.describe_configs(
+                list(resources), request_timeout=REQUEST_TIMEOUT_S
+            ),
+            doing,
+        )
+        for resource, future in futures.items():
+            spec = resources[resource]
+            try:
+                found = {name: each.value for name, each in self._result(future, doing).items()}
+            except LogRefused as error:
+                log.warning("configuration of topic %s not checked: %s", spec.name, error)
+                continue
+            wanted = _topic_options(spec, self._replication)
+            for name in ("cleanup.policy", "retention.ms", "max.message.bytes"):
+                if (value := found.get(name, wanted[name])) != wanted[name]:
+                    said = (
+                        f"topic {spec.name} on Kafka at {self._where} should have"
+                        f" {name}={wanted[name]}, has {value}: set it back with kafka-configs.sh"
+                    )
+                    if name == "cleanup.policy":
+                        raise InvalidSetting(said)
+                    log.warning("%s", said)
 
     def _wait_for(self, specs: list[TopicSpec]) -> None:
         """Wait until the brokers list the topics."""

@@ -115,6 +115,8 @@ class KafkaLog:
         ------
         PartitionCountMismatch
             A topic has another partition count than its spec or its record says.
+        InvalidSetting
+            A topic's ``cleanup.policy`` would delete records that are needed.
         """
         specs = list(specs)
         for spec in specs:
@@ -126,6 +128,7 @@ class KafkaLog:
         for spec in specs:
             if spec.name in existing:
                 meta.check_count(spec, existing[spec.name], self._where)
+        self._admin.check_options([spec for spec in specs if spec.name in existing])
         missing = [spec for spec in specs if spec.name not in existing]
         if missing:
             self._admin.create(missing)
