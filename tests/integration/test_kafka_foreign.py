@@ -86,9 +86,21 @@ def test_a_topic_whose_cleanup_would_delete_needed_records_is_refused(
     spec = TopicSpec(f"foreign-{policy}", 1, is_compacted)
     with closing(KafkaLog(kafka_server.kafka_url)) as log:
         log.create_topics([spec])
+        configure(kafka_server, spec.name, "retention.ms", "86400000")
         configure(kafka_server, spec.name, "cleanup.policy", policy)
         with pytest.raises(InvalidSetting, match=r"cleanup\.policy"):
             log.create_topics([spec])
+
+
+def test_a_topic_that_keeps_everything_is_used_and_warned_of(
+    kafka_server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec = TopicSpec("foreign-kept", 1, compacted=True)
+    with closing(KafkaLog(kafka_server.kafka_url)) as log:
+        log.create_topics([spec])
+        configure(kafka_server, spec.name, "cleanup.policy", "delete")
+        log.create_topics([spec])
+    assert "cleanup.policy=compact, has delete" in caplog.messages[0]
 
 
 def test_other_limits_of_a_topic_are_warned_of(

@@ -163,7 +163,7 @@ class KafkaAdmin:
                         f"topic {spec.name} on Kafka at {self._where} should have"
                         f" {name}={wanted[name]}, has {value}: set it back with kafka-configs.sh"
                     )
-                    if name == "cleanup.policy":
+                    if name == "cleanup.policy" and _loses_records(found, wanted):
                         raise InvalidSetting(said)
                     log.warning("%s", said)
 
@@ -297,6 +297,13 @@ class KafkaAdmin:
 
     def _result(self, future: Future[T], doing: str) -> T:
         return self._call(lambda: future.result(REQUEST_TIMEOUT_S + 1.0), doing)
+
+
+def _loses_records(found: Mapping[str, Any], wanted: Mapping[str, str]) -> bool:
+    """Return whether a topic's cleanup deletes records that are needed: other keys' newest, or by age."""
+    if wanted["cleanup.policy"] == "compact":
+        return "delete" in found["cleanup.policy"] and found.get("retention.ms") != "-1"
+    return "compact" in found["cleanup.policy"]
 
 
 def _topic_options(spec: TopicSpec, replication: int) -> dict[str, str]:
