@@ -168,6 +168,7 @@ def _add_table_and_agent(
     rows.prepare_with(event_log, checkpoints, histories_changelog(settings.app_id))
 
     def append(works: Sequence[Work]) -> list[list[Position] | LogFenced]:
+        rows.check()  # after an append without an answer, what is in memory may be older than the log
         try:
             done: list[list[Position] | LogFenced] = cast(Any, app.consumer).append_all(works)
         except BaseException as error:

@@ -92,12 +92,16 @@ class RocksDBRows:
         self._fault: BaseException | None = None
         self.prepare: Callable[[int], None] = lambda _: None
 
-    def _database(self, partition: int) -> rocksdict.Rdict:
+    def check(self) -> None:
+        """Raise if rows may be in the log that the table lacks."""
         if self._fault is not None:
             raise RuntimeError(
                 "the tables may lack rows that are in the log; the worker must start again, which recovers"
                 f" them: {self._fault!r}"
             ) from self._fault
+
+    def _database(self, partition: int) -> rocksdict.Rdict:
+        self.check()
         database: rocksdict.Rdict = self._table.data._db_for_partition(partition)  # noqa: SLF001 - no public name
         return database
 

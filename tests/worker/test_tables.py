@@ -284,7 +284,10 @@ def test_reads_after_an_append_that_failed_are_temporary_as_its_error_was(tmp_pa
 
 
 def test_tables_are_not_used_after_an_append_without_an_answer(installation):
-    def append_all(_works):
+    sent = []
+
+    def append_all(works):
+        sent.append(works)
         raise LogUnavailable("no answer")
 
     app = build_app(installation.settings)
@@ -295,3 +298,7 @@ def test_tables_are_not_used_after_an_append_without_an_answer(installation):
 
         with pytest.raises(RuntimeError, match="no answer"):
             app.worker_loop.engine.state(0)
+        # Nor is anything appended that follows from what was read before.
+        with pytest.raises(RuntimeError, match="no answer"):
+            app.worker_loop.engine._append([])
+        assert sent == [[]]
