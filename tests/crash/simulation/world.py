@@ -247,10 +247,12 @@ class World(Client):
             for slot, worker in enumerate(self.workers):
                 with self.guarded(slot):
                     if worker is not None:
+                        worker.rows.check()  # one that would stop at its next append
                         worker.follow_models(self.rng)
                         worker.look(self.rng)
                         is_busy |= worker.deliver(self.rng) or worker.rank(self.rng)
-            if not is_busy and self.is_worked_off() and not forgetting(self.log).pending:
+            is_done = all(self.workers) and self.is_worked_off() and not is_busy
+            if is_done and not forgetting(self.log).pending:
                 return
         where = [(w.owned, w.is_fenced, w._position) if w else None for w in self.workers]
         raise Found(
