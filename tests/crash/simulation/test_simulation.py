@@ -98,6 +98,7 @@ def go_on(*_: Any) -> None:
     """Read and write the tables after an append without an answer."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("owner", "name", "broken"),
     [
