@@ -16,7 +16,9 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -240,8 +242,14 @@ def wait_for_one_list_of_everybody(urls: list[str], roles: list[Role]) -> None:
 
 
 def n_items(url: str) -> int:
-    # The database counts while both bridges write thousands of products into it.
-    return int(get(f"{url}/v1/categories", timeout_s=60.0)["n_items"])
+    """Return the number of products in the catalogue, -1 where the database is too busy to count."""
+    # It counts while both bridges write thousands of products into it.
+    try:
+        return int(get(f"{url}/v1/categories", timeout_s=60.0)["n_items"])
+    except urllib.error.HTTPError as error:
+        if error.code != HTTPStatus.SERVICE_UNAVAILABLE:
+            raise
+        return -1
 
 
 def wait_until_ready(log: EventLog, roles: list[Role]) -> None:
