@@ -157,7 +157,8 @@ def test_a_regular_has_a_history_and_reasons_from_the_start(visit):
 
     expect(part(page, "persona-name")).to_have_text("Mara")
     expect(part(page, "shelf-title")).to_have_text("For you", timeout=MOMENT_MS)
-    expect(part(page, "reason").filter(has_text="because you").first).to_be_visible()
+    expect(part(page, "reason").first).not_to_have_text("popular now")
+    expect(page.get_by_role("tablist", name="More for you, because you")).to_be_visible()
     expect(page.locator(".event").first).to_be_visible()
 
 
