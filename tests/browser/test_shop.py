@@ -157,8 +157,14 @@ def test_a_regular_has_a_history_and_reasons_from_the_start(visit):
 
     expect(part(page, "persona-name")).to_have_text("Mara")
     expect(part(page, "shelf-title")).to_have_text("For you", timeout=MOMENT_MS)
-    expect(part(page, "reason").first).not_to_have_text("popular now")
-    expect(page.get_by_role("tablist", name="More for you, because you")).to_be_visible()
+    tabs = page.get_by_role("tablist", name="More for you, because you").get_by_role("tab")
+    expect(tabs.first).to_be_visible()
+    # Each tab says what she did with a product: "opened Olive-Wood Salad Servers".
+    done = [
+        re.sub(r"^(put|opened|liked|bought) | in the cart$", "", text)
+        for text in tabs.all_inner_texts()
+    ]
+    expect(part(page, "reason").first).to_have_text(re.compile("|".join(map(re.escape, done))))
     expect(page.locator(".event").first).to_be_visible()
 
 

@@ -217,16 +217,6 @@ def worker_process(folder: Path) -> int:
 
 @pytest.mark.slow
 def test_the_first_list_is_there_within_three_seconds_on_fast_3g(visit, shop):
-    visits = []
-    while not visits or (visits[-1][0] >= 3 and len(visits) < 3):  # a busy machine may be late once
-        visits.append(visit_on_fast_3g(visit, shop))
-
-    assert min(took_s for took_s, _ in visits) < 3
-    assert max(n_bytes for _, n_bytes in visits) < 120_000
-
-
-def visit_on_fast_3g(visit, shop):
-    """Return the seconds until the first list is drawn, and the bytes that came."""
     context = visit.browser.new_context(viewport={"width": 1440, "height": 900})
     visit.contexts.append(context)
     page = context.new_page()
@@ -247,5 +237,7 @@ def visit_on_fast_3g(visit, shop):
     page.goto(f"{shop}/?user=u1", wait_until="commit")
     page.locator(".place-open").first.wait_for()
     took_s = time.monotonic() - begun
+
+    assert took_s < 3
     page.wait_for_load_state("networkidle")
-    return took_s, sum(wire)
+    assert sum(wire) < 120_000
