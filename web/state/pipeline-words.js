@@ -42,7 +42,7 @@ export function modelLine(pipeline) {
   if (training?.state === "training") {
     return `training generation ${training.generation}: ${training.iteration} of ${training.iterations}`;
   }
-  if (!hasLearned(pipeline)) return pipeline === null ? "" : "no model yet: popular products";
+  if (!hasLearned(pipeline)) return pipeline === null ? "" : "no model yet: lists by content and popularity";
   return `generation ${pipeline?.generation ?? 0} · learned from ${count(pipeline?.model?.nInteractions ?? 0)} interactions`;
 }
 
@@ -66,7 +66,7 @@ export function trainingText(pipeline) {
       if (model !== null && model.trainSeconds > 0) {
         return `Trained in ${formatMs(model.trainSeconds * 1000)}; new events are folded in between trainings`;
       }
-      return "No model yet. Popular products are shown until the first training ends";
+      return "No model yet. Until the first training ends, lists follow from content and popularity";
   }
 }
 
