@@ -21,12 +21,18 @@ from http import HTTPStatus
 from typing import Any, NamedTuple
 
 import h11
-import msgspec
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from recstream.bridge.environ import LargeBody, environ_of
-from recstream.bridge.http import DETACH, MAX_REQUEST_BYTES, PROBLEM_JSON, Pace, SingleEvents
+from recstream.bridge.http import (
+    DETACH,
+    MAX_REQUEST_BYTES,
+    PROBLEM_JSON,
+    Pace,
+    SingleEvents,
+    encode_json,
+)
 from recstream.process import Background, run_in_loop, watch
 
 log = logging.getLogger(__name__)
@@ -333,7 +339,7 @@ class _Protocol(H11Protocol):
             detail = f"expected an HTTP/1.1 request, got another: {error}"
         if status == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
             detail = f"expected a request's head, and each line of its body's chunks, in at most {MAX_HEAD_BYTES} bytes"
-        body = msgspec.json.encode(
+        body = encode_json(
             {
                 "type": "urn:recstream:problem:malformed-request",
                 "title": status.phrase,

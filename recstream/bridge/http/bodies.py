@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from flask import Response, request
 
-from recstream.bridge.http.problems import HttpProblem, Pointed
+from recstream.bridge.http.problems import HttpProblem, Pointed, encode_json
 from recstream.core.json_input import json_error
 from recstream.errors import InvalidJson
 
@@ -20,7 +20,7 @@ _raw_list = msgspec.json.Decoder(list[msgspec.Raw])
 
 def json_response(body: Any, status: int = 200) -> Response:
     """Return a struct, list or dict as a JSON answer."""
-    response = Response(msgspec.json.encode(body), status, content_type=JSON)
+    response = Response(encode_json(body), status, content_type=JSON)
     response.headers["Cache-Control"] = "no-store"
     return response
 

@@ -1,6 +1,7 @@
-"""Errors of the HTTP API as ``application/problem+json`` (RFC 9457)."""
+"""Errors of the HTTP API as ``application/problem+json`` (RFC 9457), and as a page for browsers."""
 
 import logging
+from html import escape
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
@@ -26,6 +27,7 @@ from recstream.errors import (
 log = logging.getLogger(__name__)
 
 PROBLEM_JSON = "application/problem+json"
+HTML = "text/html"
 RETRY_AFTER_S = 1
 
 
@@ -92,6 +94,11 @@ class HttpProblem(RecstreamError):
         self.retry_after_s = retry_after_s
 
 
+def encode_json(value: Any) -> bytes:
+    """Return a value as a line of JSON: its end keeps a terminal's prompt off the answer."""
+    return msgspec.json.encode(value) + b"\n"
+
+
 def encode_problem(problem: HttpProblem, path: str) -> tuple[bytes, dict[str, str]]:
     """Return the body and the headers of the answer that a request of a path gets."""
     status = HTTPStatus(problem.status)
@@ -112,13 +119,34 @@ def encode_problem(problem: HttpProblem, path: str) -> tuple[bytes, dict[str, st
         headers["Retry-After"] = str(problem.retry_after_s)
     if problem.status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
-    return msgspec.json.encode(fields), headers
+    return encode_json(fields), headers
 
 
 def respond(problem: HttpProblem) -> Response:
-    """Return a problem as the answer to the current request."""
+    """Return a problem as the answer to the current request.
+
+    A browser that opens an address outside the API gets a page.
+    """
     body, headers = encode_problem(problem, request.path)
-    return Response(body, problem.status, headers)
+    if request.path.startswith("/v1/"):
+        return Response(body, problem.status, headers)
+    accepts = request.accept_mimetypes
+    if accepts[HTML] > max(accepts[PROBLEM_JSON], accepts["application/json"]):
+        body = _page(problem)
+        headers["Content-Type"] = f"{HTML}; charset=utf-8"
+    return Response(body, problem.status, headers | {"Vary": "Accept"})
+
+
+def _page(problem: HttpProblem) -> bytes:
+    title = escape(HTTPStatus(problem.status).phrase)
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta name="viewport" content="width=device-width"><title>{title}</title>'
+        '<link rel="stylesheet" href="/docs/style.css"></head><body><main>'
+        f"<h1>{title}</h1><p>{escape(problem.detail)}</p>"
+        '<p><a href="/">Shop</a> · <a href="/pipeline">Console</a> · <a href="/docs">API</a></p>'
+        "</main></body></html>\n"
+    ).encode()
 
 
 def as_problem(error: RecstreamError) -> HttpProblem:

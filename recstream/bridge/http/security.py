@@ -62,7 +62,9 @@ def install(app: Flask, *, allowed_origins: tuple[str, ...], is_open: bool) -> N
             response.headers.setdefault(name, value)
         if response.mimetype == "text/html":
             response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+        others = list(response.vary)
         response.headers.update(cors_headers())
+        response.vary.update(others)
         return response
 
 

@@ -14,12 +14,10 @@ from http import HTTPStatus
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
-import msgspec
-
 from recstream.bridge.http import request_id
 from recstream.bridge.http.bodies import JSON
 from recstream.bridge.http.deps import Deps
-from recstream.bridge.http.problems import as_problem, encode_problem
+from recstream.bridge.http.problems import as_problem, encode_json, encode_problem
 from recstream.bridge.http.routes.events import ReceivedEvents
 from recstream.bridge.http.security import HEADERS, is_host, is_own_name
 from recstream.errors import LogError, TokenRefused
@@ -158,7 +156,7 @@ class SingleEvents(Background):
         answers = []
         for at, each in enumerate(requests):
             if error is None:
-                body = msgspec.json.encode(each.batch.appended(positions[at : at + 1]))
+                body = encode_json(each.batch.appended(positions[at : at + 1]))
                 status, head = HTTPStatus.ACCEPTED, self._accepted
             else:
                 problem = as_problem(error)

@@ -34,6 +34,53 @@ def test_what_is_not_there_is_a_problem(world, method, path, status):
     assert {"type", "title", "detail"} <= answer.json.keys()
 
 
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+
+@pytest.mark.parametrize(
+    ("path", "accept", "status", "kind"),
+    [
+        ("/nothing", BROWSER, 404, "text/html"),
+        ("/assets/0/<b>.js", BROWSER, 404, "text/html"),
+        ("/nothing", "*/*", 404, "application/problem+json"),
+        ("/nothing", "application/json, text/html;q=0.9", 404, "application/problem+json"),
+        ("/nothing", None, 404, "application/problem+json"),
+        ("/v1/nothing", BROWSER, 404, "application/problem+json"),
+        ("/health/ready?role=nobody", BROWSER, 400, "text/html"),
+    ],
+)
+def test_a_browser_gets_a_page_about_an_address_that_is_wrong(world, path, accept, status, kind):
+    headers = {"Accept": accept} if accept else {}
+    answer = world.get(path.replace("<b>", "%3Cb%3E"), headers=headers)
+
+    assert (answer.status, answer.kind) == (status, kind)
+    if kind == "text/html":
+        text = answer.body.decode()
+        assert "Accept" in answer.headers["Vary"]
+        assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
+        assert {'href="/"', 'href="/pipeline"', 'href="/docs"'} <= set(
+            text.replace(">", " ").split()
+        )
+        assert "<b>" not in text
+
+
+def test_a_browser_under_a_name_that_is_not_served_gets_a_page(world):
+    answer = world.get("/", headers={"Host": "evil.test", "Accept": BROWSER})
+
+    assert (answer.status, answer.kind) == (421, "text/html")
+    assert "localhost" in answer.body.decode()
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/health/live", 200), ("/nothing", 404), ("/v1/nothing", 404), ("/openapi.json", 200)],
+)
+def test_answers_of_text_end_with_a_line_end(world, path, status):
+    answer = world.get(path)
+
+    assert (answer.status, answer.body[-2:]) == (status, b"}\n")
+
+
 def test_405_names_the_methods_that_are_possible(world):
     assert "POST" in world.call("DELETE", "/v1/events").headers["Allow"]
 
@@ -101,6 +148,12 @@ def test_answers_are_compressed_for_those_who_accept_it(world):
         assert gzip.decompress(small.body) == plain.body
         assert len(small.body) < len(plain.body) / 2
         assert "Accept-Encoding" in small.headers["Vary"]
+
+
+def test_what_an_answer_varies_by_is_named_beside_the_origin(guarded):
+    page = guarded.get("/", headers={"Accept-Encoding": "gzip"})
+
+    assert set(page.headers["Vary"].split(", ")) == {"Accept-Encoding", "Origin"}
 
 
 def test_the_shop_is_small_on_the_wire(world):

@@ -77,7 +77,7 @@ def asyncapi() -> bytes:
         },
         "components": {"messages": messages, "schemas": components},
     }
-    return msgspec.json.format(msgspec.json.encode(document), indent=2)
+    return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
 
 
 def _operation(action: str, messages: tuple[type[msgspec.Struct], ...]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import msgspec
 
 from recstream import __version__
 from recstream.bridge.http.documents.schemas import schemas_of
-from recstream.bridge.http.problems import PROBLEM_JSON, Problem
+from recstream.bridge.http.problems import HTML, PROBLEM_JSON, Problem
 from recstream.bridge.http.routing import Endpoint
 
 _VARIABLE = re.compile(r"<(?:[a-z]+:)?([a-z_]+)>")
@@ -58,7 +58,7 @@ def openapi(endpoints: Sequence[Endpoint]) -> bytes:
             },
         },
     }
-    return msgspec.json.format(msgspec.json.encode(document), indent=2)
+    return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
 
 
 def _types(endpoints: Iterable[Endpoint]) -> Iterable[Any]:
@@ -136,6 +136,8 @@ def _responses(endpoint: Endpoint, by_type: dict[str, Any]) -> dict[str, Any]:
         problems |= _ON_BODY
     problems |= endpoint.problems
     content = {PROBLEM_JSON: {"schema": by_type[_key(Problem)]}}
+    if endpoint.tag == "site":
+        content[HTML] = {"schema": {"type": "string"}}
     for status, description in sorted(problems.items()):
         responses[str(status)] = {"description": description, "content": content}
     for status, description in endpoint.also.items():
