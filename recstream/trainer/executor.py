@@ -23,7 +23,7 @@ from recstream.trainer.training.backend import InProcessBackend, SubprocessBacke
 from recstream.trainer.training.dataset import TrainingSnapshot
 from recstream.trainer.training.job import HeldOutTouches, TrainingJob
 from recstream.trainer.training.spark import SparkBackend
-from recstream.trainer.training.train import Trained, hyperparameters
+from recstream.trainer.training.train import Trained, hyperparameters, names_popularity
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ class TrainingExecutor:
 
     def use(self, tuned: dict[str, Any]) -> None:
         """Train with other hyper-parameters from now on; with none, those of the settings."""
-        self._chosen = hyperparameters(self._settings) | tuned
+        self._chosen = hyperparameters(self._settings, tuned)
 
     @property
     def is_busy(self) -> bool:
@@ -131,7 +131,8 @@ class TrainingExecutor:
         chosen = self._chosen
         if snapshot.n_events < self._settings.train_min_events:
             chosen = {**chosen, "n_factors": 0}
-        job = TrainingJob(snapshot, parent, number, chosen, self._settings.seed)
+        may_raise = not names_popularity(self._settings)
+        job = TrainingJob(snapshot, parent, number, chosen, self._settings.seed, may_raise)
         self._publisher.publish_progress(
             "training", job.number, detail=f"{snapshot.histories.n_users} users"
         )

@@ -28,7 +28,7 @@ from recstream.process import lower_priority
 from recstream.settings import Settings
 from recstream.trainer.training.dataset import TrainingSnapshot, build_dataset
 from recstream.trainer.training.job import POPULARITY_FACTORS
-from recstream.trainer.training.train import als_options, hyperparameters
+from recstream.trainer.training.train import als_options, hyperparameters, names_popularity
 
 log = logging.getLogger(__name__)
 
@@ -113,6 +113,7 @@ class SelfTuning:
         follows = all(
             used.get(name) in _trained_with(name, each)
             for name, each in newest.hyperparameters.items()
+            if not (name == "popularity_weight" and names_popularity(self._settings))
         )
         return newest.hyperparameters if follows else {}
 
@@ -199,7 +200,7 @@ class SelfTuning:
             result = search_hyperparameters(
                 matrix,
                 at,
-                hyperparameters(self._settings) | self._accepted,
+                hyperparameters(self._settings, self._accepted),
                 self._settings,
                 candidates=effort.candidates,
                 n_rungs=effort.n_rungs,

@@ -19,6 +19,7 @@ from recstream.trainer import self_tuning
 from recstream.trainer.histories import Histories, UserColumns
 from recstream.trainer.self_tuning import SelfTuning, search_matrix
 from recstream.trainer.training.dataset import TrainingSnapshot
+from recstream.trainer.training.train import hyperparameters
 from tests.trainer.test_gate_and_rollback import tastes, train
 from tests.trainer.trainer_world import SETTINGS, work
 from tests.waiting import wait_until
@@ -264,3 +265,20 @@ def test_a_choice_whose_popularity_the_gate_raised_is_followed_after_a_restart(
 
     assert tuning.restore(place.world.log, serving) == (choice if follows else {})
     tuning.close()
+
+
+def test_a_weight_of_popularity_in_the_settings_wins_over_an_earlier_choice(place, settings):
+    choice = {"ridge": 0.7, "popularity_weight": 0.2}
+    record = HyperparametersChosen(
+        hyperparameters=choice, n_events=9, metric="ndcg@20", score=0.1, n_trials=1, seconds=1.0
+    )
+    place.world.log.append([NewRecord(CONTROL, None, msgspec.json.encode(record), 0)])
+    settings = msgspec.structs.replace(settings, popularity_weight=0.05)
+    serving = SimpleNamespace(hyperparameters=choice | {"popularity_weight": 0.05})
+    tuning = SelfTuning(settings)
+
+    restored = tuning.restore(place.world.log, serving)
+    tuning.close()
+    used = hyperparameters(settings, restored)
+
+    assert (used["ridge"], used["popularity_weight"]) == (0.7, 0.05)

@@ -86,6 +86,7 @@ def save_job(folder: Path, job: TrainingJob) -> None:
         "number": job.number,
         "seed": job.seed,
         "chosen": dict(job.chosen),
+        "may_raise_popularity": job.may_raise_popularity,
         "offsets": snapshot.offsets,
         "n_events": snapshot.n_events,
         "withdrawn": sorted(snapshot.withdrawn),
@@ -151,7 +152,8 @@ def load_job(folder: Path) -> TrainingJob:
         parent = None
         if spec["parent"] is not None:
             parent = unpack((folder / "parent.npz").read_bytes(), "of the parent", spec["parent"])
-        return TrainingJob(snapshot, parent, spec["number"], spec["chosen"], spec["seed"])
+        names = ("number", "chosen", "seed", "may_raise_popularity")
+        return TrainingJob(snapshot, parent, *(spec[name] for name in names))
     except (OSError, KeyError, TypeError, ValueError, msgspec.MsgspecError) as error:
         raise TrainingFailed(
             f"{folder} must hold a training job, it does not: {error!r}"

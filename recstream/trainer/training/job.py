@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+import msgspec
+
 from recstream.core.als import Iteration
 from recstream.core.evaluation import HeldOut, evaluate_candidate
 from recstream.core.generation import Generation
@@ -33,6 +35,8 @@ class TrainingJob:
         Number of the generation to train.
     chosen : mapping
         Hyper-parameters; see `hyperparameters`.
+    may_raise_popularity : bool
+        Whether the gate may choose another weight of popularity; not one that the settings name.
     """
 
     snapshot: TrainingSnapshot
@@ -40,6 +44,7 @@ class TrainingJob:
     number: int
     chosen: Mapping[str, Any]
     seed: int
+    may_raise_popularity: bool = True
 
 
 class HeldOutTouches(NamedTuple):
@@ -92,7 +97,7 @@ def train_and_evaluate(
     """Train a generation, and compare it with its parent.
 
     If popularity alone is clearly better, popularity gets more weight, until it no longer is: there are
-    shops where most people buy the same things.
+    shops where most people buy the same things. A weight that the settings name stays.
     """
     trained = train(
         job.snapshot,
@@ -116,7 +121,12 @@ def train_and_evaluate(
         )
         if results[-1].is_accepted:
             return trained, results[-1]
-        if not weight or results[0].candidate >= results[0].popular:
+        if results[0].candidate >= results[0].popular:
+            break
+        if not job.may_raise_popularity:
+            reason = f"{results[0].reason}; a higher setting popularity_weight may pass"
+            return trained, msgspec.structs.replace(results[0], reason=reason)
+        if not weight:
             break
     trained.set_popularity_weight(weight)
     return trained, results[0]

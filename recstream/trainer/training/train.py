@@ -115,14 +115,26 @@ class Trained:
         generation.compiled_arms.clear()
 
 
-def hyperparameters(settings: Settings) -> dict[str, Any]:
-    """Return the hyper-parameters that the settings choose, as JSON values.
+def names_popularity(settings: Settings) -> bool:
+    """Return whether the settings name a weight of popularity: nothing else changes it then."""
+    return settings.popularity_weight is not None or "popularity_weight" in settings.hyperparameters
+
+
+def hyperparameters(settings: Settings, tuned: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the hyper-parameters of a training, as JSON values.
+
+    Parameters
+    ----------
+    tuned : mapping, optional
+        A choice of self-tuning; what the settings name wins.
 
     Raises
     ------
     InvalidSetting
         A hyper-parameter or value that `recstream.ALS` refuses.
     """
+    if tuned and names_popularity(settings):
+        tuned = {name: each for name, each in tuned.items() if name != "popularity_weight"}
     chosen: dict[str, Any] = {
         "n_factors": settings.n_factors,
         "iterations": settings.iterations,
@@ -142,6 +154,7 @@ def hyperparameters(settings: Settings) -> dict[str, Any]:
         "category_grammar": CATEGORY_GRAMMAR,
         "hold_out": True,
         **Proportions().as_dict(),
+        **(tuned or {}),
         **settings.hyperparameters,
     }
     try:

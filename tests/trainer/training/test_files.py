@@ -94,11 +94,11 @@ def objects(columns):
 
 
 @ANY
-@given(SNAPSHOTS, CHOSEN, st.integers(0, 2**64 - 1))
-def test_a_job_arrives_as_it_was(folder, snapshot, chosen, seed):
+@given(SNAPSHOTS, CHOSEN, st.integers(0, 2**64 - 1), st.booleans())
+def test_a_job_arrives_as_it_was(folder, snapshot, chosen, seed, may_raise_popularity):
     path = folder()
 
-    save_job(path, TrainingJob(snapshot, generation(), 3, chosen, seed))
+    save_job(path, TrainingJob(snapshot, generation(), 3, chosen, seed, may_raise_popularity))
     there = load_job(path)
 
     assert objects(there.snapshot.histories) == objects(snapshot.histories.columns())
@@ -110,6 +110,7 @@ def test_a_job_arrives_as_it_was(folder, snapshot, chosen, seed):
         snapshot.changed,
     )
     assert (repr(there.chosen), there.number, there.seed) == (repr(chosen), 3, seed)
+    assert there.may_raise_popularity is may_raise_popularity
     assert digest(there.parent.arrays()) == digest(generation().arrays())
 
 

@@ -39,10 +39,12 @@ def alike(world):
     return world
 
 
-def run(world, **more):
+def run(world, *, may_raise_popularity=True, **more):
     chosen = hyperparameters(SETTINGS) | {"n_factors": 16, "regularization": 0.01} | more
     first = trained_on(world, 0, None, n_factors=0).generation
-    return run_job(TrainingJob(snapshot_of(follow(world)), first, 1, chosen, 0))
+    return run_job(
+        TrainingJob(snapshot_of(follow(world)), first, 1, chosen, 0, may_raise_popularity)
+    )
 
 
 def test_popularity_gets_more_weight_where_it_is_clearly_better(alike):
@@ -53,6 +55,15 @@ def test_popularity_gets_more_weight_where_it_is_clearly_better(alike):
     assert used["popularity_weight"] in {0.02, 0.08, 0.32}
     again = run(alike, **BARELY_POPULAR | {"popularity_weight": used["popularity_weight"]})
     assert digest(again.trained.generation.arrays()) == digest(result.trained.generation.arrays())
+
+
+def test_a_weight_of_popularity_that_the_settings_name_is_not_raised(alike):
+    result = run(alike, may_raise_popularity=False, **BARELY_POPULAR)
+
+    assert result.trained.generation.hyperparameters["popularity_weight"] == 0.005
+    assert not result.gate_result.is_accepted
+    assert "of popularity alone" in result.gate_result.reason
+    assert "setting popularity_weight" in result.gate_result.reason
 
 
 def test_a_generation_that_stays_clearly_worse_is_refused_with_its_own_weight(alike):
