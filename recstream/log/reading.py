@@ -71,8 +71,12 @@ def read_records(
 def read_backwards(
     event_log: ReadableLog, topic: str, partition: int, stop: int | None = None
 ) -> Iterator[Record]:
-    """Yield the records of a partition before ``stop`` (default: all), the newest first."""
-    end = event_log.high_watermark(topic, partition) if stop is None else stop
+    """Yield the records of a partition before ``stop`` (default: all), the newest first.
+
+    Clients name ``stop``: one beyond the end is the end.
+    """
+    end = event_log.high_watermark(topic, partition)
+    end = end if stop is None else min(end, stop)
     earliest = event_log.earliest(topic, partition)
     size = BACKWARDS_RECORDS
     while end > earliest:

@@ -15,7 +15,11 @@ def value(at):
 
 
 class CountingLog(EmbeddedLog):
-    n_asked = 0
+    n_asked = n_ends = 0
+
+    def high_watermark(self, topic, partition):
+        self.n_ends += 1
+        return super().high_watermark(topic, partition)
 
     def read(self, topic, partition, offset, max_records=1000):
         self.n_asked += max_records
@@ -57,3 +61,12 @@ def test_every_record_is_found_once(log, backwards):
         found = search.search(INTERACTIONS, start, lambda _: True, limit=70, backwards=backwards)
 
     assert sorted(each.value for each in seen) == sorted(map(value, range(N)))
+
+
+def test_a_place_beyond_the_end_is_the_end_and_costs_no_more(log):
+    found = LogSearch(log).search(
+        INTERACTIONS, {0: 10_000_000}, lambda _: True, limit=1, backwards=True
+    )
+
+    assert [record.offset for record in found.records] == [N // 2 - 1]
+    assert log.n_ends < 10
