@@ -32,7 +32,7 @@ class NewList(NamedTuple):
     user: UserState
     record: NewRecord
     row: tuple[bytes, bytes]
-    appended_ts: int
+    lineage: Lineage
 
 
 def pending_requests(
@@ -85,16 +85,10 @@ def rank_lists(
             continue
         history = user.history
         key = history.user.encode()
+        lineage = _lineage(trigger, folded_ts, clock_ms())
         source = "refresh" if is_refresh and found.is_personal else found.source
         value = encode_list(
-            found,
-            history,
-            generation,
-            active,
-            partition,
-            before,
-            source=source,
-            lineage=_lineage(trigger, folded_ts, clock_ms()),
+            found, history, generation, active, partition, before, source=source, lineage=lineage
         )
         new = changed.setdefault(partition, [])
         listed = table_rows.ListRow(
@@ -105,7 +99,7 @@ def rank_lists(
                 UserState(history, listed),
                 NewRecord(RECOMMENDATIONS, key, value, partition),
                 (table_rows.list_key(key), table_rows.encode_row(listed)),
-                trigger.appended_ts,
+                lineage,
             )
         )
     return changed

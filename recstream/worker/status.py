@@ -39,11 +39,11 @@ class WorkerTotals:
             self.scores.evaluate(folded.listed.get(before.user), before, event)
 
     def count_lists(self, lists: Sequence[NewList], now_ms: int) -> None:
-        """Count published lists, and the age of the events that triggered them."""
+        """Count published lists, and the age of the fresh events that triggered them."""
         self.published += len(lists)
         for each in lists:
-            if each.appended_ts:
-                self.freshness_ms.append(max(0, now_ms - each.appended_ts))
+            if each.lineage.is_fresh:
+                self.freshness_ms.append(max(0, now_ms - each.lineage.appended_ts))
 
     def record(
         self, worker: str, generation: Generation | None, now_ms: int, *, is_compiling: bool = False

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from recstream.core.events import EventWeights
+from recstream.core.events import Event, EventWeights, from_timestamp_ms
 from recstream.core.history.settings_timeline import SettingsTimeline
 from recstream.core.history.table_rows import decode_list_row, split_key
 from recstream.core.records import DeltaAnnounced, ForgetRequested, SettingsActivated
@@ -36,6 +36,19 @@ def test_a_list_follows_its_event_in_the_same_append(world):
     assert listed.as_of.offset == 0
     assert listed.lineage.event_id == "e1"
     assert listed.lineage.appended_ts == NOW_MS
+
+
+def test_the_freshness_of_lists_is_that_of_events_as_they_happen(world):
+    world.engine.activate(generation())
+    of_now = Event(
+        id="e2", type="view", user="u2", item="p0", ts=from_timestamp_ms(NOW_MS - 60_000)
+    )
+
+    world.feed([single(event(1, "u1", "p0"))])
+    assert list(world.engine.status.freshness_ms) == []
+    world.feed([single(of_now)])
+
+    assert list(world.engine.status.freshness_ms) == [0]
 
 
 def test_a_list_is_published_only_when_it_changed(world):

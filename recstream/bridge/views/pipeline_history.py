@@ -39,7 +39,7 @@ class PipelinePoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     hit_10, mrr : float or None
         How well lists predicted the newest events, over all users.
     freshness : tuple of int
-        Lists since the point before by their freshness: counts up to each bound, then the rest. Empty
+        Lists of fresh events since the point before, by their freshness: counts up to each bound, then the rest. Empty
         without lists.
     """
 
@@ -86,7 +86,7 @@ class PipelineHistory(Background):
                 return
 
     def observe(self, records: Iterable[Record]) -> None:
-        """Measure the freshness of new lists: the time from an event's append to now."""
+        """Measure the freshness of lists that follow a fresh event: the time from its append to now."""
         now_ms = self._now_ms()
         newest = [one for one in records if one.topic == RECOMMENDATIONS and one.value is not None]
         for record in newest[-MAX_DECODED:]:
@@ -94,9 +94,8 @@ class PipelineHistory(Background):
                 origin = list_header(record.value or b"")
             except Exception:  # noqa: BLE001, S112 - the views count unreadable records
                 continue
-            appended_ts = origin.lineage.appended_ts
-            if origin.source != "refresh" and appended_ts > 0:
-                age_ms = now_ms - appended_ts
+            if origin.source != "refresh" and origin.lineage.is_fresh:
+                age_ms = now_ms - origin.lineage.appended_ts
                 with self._mutex:
                     self._counts[bisect_left(FRESHNESS_BOUNDS_MS, age_ms)] += 1
 

@@ -177,7 +177,7 @@ class Status:
         at, sent_ts = made.lineage, self._now_ms()
         if at.published_ts > 0:
             self._push_ms.append(max(0.0, float(sent_ts - at.published_ts)))
-        if at.appended_ts > 0 and made.source == "fold-in":
+        if at.is_fresh and made.source == "fold-in":
             for stage, ts in zip(_STAGES, (at.folded_ts, at.published_ts, sent_ts), strict=True):
                 stage.observe(max(0, ts - at.appended_ts) / 1000.0)
 

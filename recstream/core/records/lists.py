@@ -57,6 +57,10 @@ class AsOf(msgspec.Struct, frozen=True, kw_only=True):
     offset: int
 
 
+FRESH_MS = 600_000
+"""An event appended later after its own time is old: imported, or sent late. Clocks may differ."""
+
+
 class Lineage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Origin of a list, and when each step was done (milliseconds since 1970).
 
@@ -68,6 +72,11 @@ class Lineage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     appended_ts: int = 0
     folded_ts: int = 0
     published_ts: int = 0
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether the event was appended as it happened; one of an import was not."""
+        return 0 < self.appended_ts <= self.event_ts + FRESH_MS
 
 
 class Requested(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

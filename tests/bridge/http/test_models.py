@@ -100,9 +100,13 @@ def test_the_history_counts_lists_by_their_freshness(trained):
     now_ms = round(clock.now.timestamp() * 1000)
     deps = trained.bridge.deps
     kept = PipelineHistory(deps.log, deps.readiness.pipeline, now_ms=lambda: now_ms)
-    lists = [
-        msgspec.structs.replace(a_list("u", "a"), lineage=Lineage(appended_ts=now_ms - age_ms))
+    imported = Lineage(event_ts=now_ms - 86_400_000, appended_ts=now_ms - 90_000)
+    lineages = [
+        Lineage(event_ts=now_ms - age_ms - 1, appended_ts=now_ms - age_ms)
         for age_ms in (5, 6, 70_000)
+    ]
+    lists = [
+        msgspec.structs.replace(a_list("u", "a"), lineage=each) for each in [*lineages, imported]
     ]
     offsets = trained.log.append([trained.list_record(body) for body in lists])
     kept.observe(
@@ -118,7 +122,7 @@ def test_the_history_counts_lists_by_their_freshness(trained):
     first, second = kept.points()
     assert first.freshness == (1, 1, *[0] * 11, 1)
     assert second.freshness == ()
-    assert (first.events, first.lists) == (4, 3)
+    assert (first.events, first.lists) == (4, 4)
 
 
 def test_the_pipelines_history_is_served(trained):

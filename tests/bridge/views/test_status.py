@@ -150,6 +150,7 @@ def test_dead_letters_of_every_role_are_counted_by_reason():
 
 
 def test_the_stages_of_a_pushed_list_are_measured_from_the_append():
+    n_before = sample("freshness_seconds_count", stage="sent")
     before = {
         each: sample("freshness_seconds_sum", stage=each)
         for each in ("folded", "published", "sent")
@@ -161,7 +162,10 @@ def test_the_stages_of_a_pushed_list_are_measured_from_the_append():
         rec_id="r", user="u", epoch="A", offset=1, generation=1, source="fold-in", items=(), lineage=lineage
     )  # fmt: skip
 
+    imported = Lineage(event_ts=1, appended_ts=10_000_000, folded_ts=1, published_ts=1)
     status_at(now_ms=1050).pushed(made)
+    status_at(now_ms=1050).pushed(msgspec.structs.replace(made, lineage=imported))
 
     found = {each: sample("freshness_seconds_sum", stage=each) - n for each, n in before.items()}
     assert found == pytest.approx({"folded": 0.01, "published": 0.02, "sent": 0.05})
+    assert sample("freshness_seconds_count", stage="sent") - n_before == 1.0

@@ -93,9 +93,9 @@ function Hour({ hour }) {
         { label: "lists", values: speed.map(({ lists }) => lists), format: perSecond },
       ]} />
     <//>
-    <${Card} title="Freshness" about="Time from an event's append to its list's publication, for the lists of the last hour. Lists that waited for the first model count too.">
+    <${Card} title="Freshness" about="Time from an event's append to its list's publication, for the lists of the last hour. Lists of imported events, and of a newer model alone, don't count.">
       ${fresh.total === 0
-        ? html`<${Empty}>No list was published in the last hour.<//>`
+        ? html`<${Empty}>No list followed an event in the last hour.<//>`
         : html`<${Chart} label=${`Lists by freshness: ${fresh.words}`} isTime=${false} isBars=${true} xLabel="freshness" x=${fresh.labels.map((_, at) => at)}
             xFormat=${(/** @type {number} */ at) => fresh.labels[at] ?? ""} series=${[{ label: "lists", values: fresh.counts }]} />
             <p class="muted">${fresh.words}</p>`}
