@@ -19,7 +19,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "tests" / "snapshots" / "openapi.json"
-"""Held equal to the bridge's by tests/bridge/http/test_documents.py."""
+"""Held equal to the bridge's by tests/bridge/http/documents/test_documents.py."""
 MESSAGES = ROOT / "tests" / "snapshots" / "asyncapi.json"
 FOLDER = ROOT / "recstream" / "client"
 PAGE_TYPES = ROOT / "web" / "connection" / "messages.d.ts"

@@ -1,10 +1,9 @@
 """The layout of the repository: one face a folder, few files in it, tests beside their subject."""
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "recstream"
@@ -50,10 +49,16 @@ MODULES = {module_of(path): path for path in PACKAGE.rglob("*.py")}
 PACKAGES = {name for name, path in MODULES.items() if path.name == "__init__.py"}
 
 
+@functools.cache
+def tree(module: str) -> ast.Module:
+    return ast.parse(MODULES[module].read_text("utf-8"))
+
+
+@functools.cache
 def offered(module: str) -> set[str]:
     """Return the names in ``__all__`` of a module; without it, those that the module imports."""
     imported: set[str] = set()
-    for node in ast.parse(MODULES[module].read_text("utf-8")).body:
+    for node in tree(module).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
             return set(ast.literal_eval(node.value))
         if isinstance(node, ast.ImportFrom) and node.module != "__future__":
@@ -61,25 +66,22 @@ def offered(module: str) -> set[str]:
     return imported
 
 
-OFFERED = {package: offered(package) for package in PACKAGES}
-IMPORTED = {module: offered(module) for module in MODULES.keys() - PACKAGES}
-
-
-def imports(path: Path) -> Iterator[str]:
+def imports(module: str) -> Iterator[str]:
     """Yield the module of each of our imports, but for those that wait inside a function."""
-    tree = ast.parse(path.read_text("utf-8"))
+    nodes = list(ast.walk(tree(module)))
     waiting = (ast.FunctionDef, ast.AsyncFunctionDef, ast.If)  # if TYPE_CHECKING
-    late = {
-        id(each) for node in ast.walk(tree) if isinstance(node, waiting) for each in ast.walk(node)
-    }
-    for node in ast.walk(tree):
+    late = {id(each) for node in nodes if isinstance(node, waiting) for each in ast.walk(node)}
+    for node in nodes:
         if id(node) in late or not isinstance(node, ast.ImportFrom):
             continue
         if not (node.module or "").startswith("recstream"):
             continue
         for alias in node.names:
             full = f"{node.module}.{alias.name}"
-            is_module = full in MODULES and alias.name not in OFFERED.get(str(node.module), ())
+            package = str(node.module)
+            is_module = full in MODULES and not (
+                package in PACKAGES and alias.name in offered(package)
+            )
             yield full if is_module else str(node.module)
 
 
@@ -89,20 +91,20 @@ def group(module: str) -> str:
     return ".".join(parts[:3] if parts[1:2] == ["core"] else parts[:2])
 
 
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_folder_holds_few_files(folder):
-    assert len(list(folder.glob("*.py"))) <= MOST_FILES
+def test_a_folder_holds_few_files():
+    n_files = {str(folder): len(list(folder.glob("*.py"))) for folder in FOLDERS}
+    assert {folder: n for folder, n in n_files.items() if n > MOST_FILES} == {}
 
 
 def test_only_settings_errors_and_metrics_stand_loose():
     assert {path.stem for path in PACKAGE.glob("*.py")} == LOOSE
 
 
-@pytest.mark.parametrize("module", sorted(MODULES))
-def test_a_module_imports_other_folders_by_their_face(module):
+def test_a_module_imports_other_folders_by_their_face():
     inside = [
-        target
-        for target in imports(MODULES[module])
+        (module, target)
+        for module in MODULES
+        for target in imports(module)
         if target not in PACKAGES
         and group(target) != group(module)
         and target.rpartition(".")[0] not in TOOLBOXES
@@ -110,30 +112,33 @@ def test_a_module_imports_other_folders_by_their_face(module):
     assert inside == []
 
 
-@pytest.mark.parametrize("module", sorted(MODULES))
-def test_a_name_is_imported_from_the_module_that_defines_it_or_from_a_face(module):
-    tree = ast.parse(MODULES[module].read_text("utf-8"))
+def test_a_name_is_imported_from_the_module_that_defines_it_or_from_a_face():
     borrowed = [
-        f"{node.module}.{alias.name}"
-        for node in ast.walk(tree)
+        (module, f"{node.module}.{alias.name}")
+        for module in MODULES
+        for node in ast.walk(tree(module))
         if isinstance(node, ast.ImportFrom) and node.module in MODULES.keys() - PACKAGES
         for alias in node.names
-        if alias.name in IMPORTED[str(node.module)]
+        if alias.name in offered(str(node.module))
     ]
     assert borrowed == []
 
 
-@pytest.mark.parametrize("package", sorted(each for each in PACKAGES if each not in TOOLBOXES))
-def test_a_face_says_what_it_is_for_and_exports_its_names(package):
-    face = ast.parse(MODULES[package].read_text("utf-8"))
+def test_a_face_says_what_it_is_for_and_exports_its_names():
+    faces = PACKAGES - TOOLBOXES
+    silent = {face for face in faces if len((ast.get_docstring(tree(face)) or "").split()) < 5}
+    assert silent == set()
 
-    assert len((ast.get_docstring(face) or "").split()) >= 5
-    if package.startswith("recstream.core."):
-        assert 1 <= len(OFFERED[package]) <= MANY_NAMES.get(package, MOST_CORE_NAMES)
+    n_names = {face: len(offered(face)) for face in faces if face.startswith("recstream.core.")}
+    most = {face: MANY_NAMES.get(face, MOST_CORE_NAMES) for face in n_names}
+    assert {face: n for face, n in n_names.items() if not 1 <= n <= most[face]} == {}
 
 
 def test_tests_lie_beside_their_subject():
-    """Each folder of tests is a folder of the package, or one of the kinds that cross it."""
+    """Each folder of tests is a folder of the package, or one of the kinds that cross it.
+
+    Each folder of the package has tests, but for those whose users' tests cover them.
+    """
     crossing = {
         "bench",
         "browser",
@@ -156,19 +161,21 @@ def test_tests_lie_beside_their_subject():
     }
 
     assert astray == set()
+    folders = {folder.relative_to(PACKAGE) for folder in FOLDERS}
+    assert {str(each) for each in folders - subjects} == {"cli/system", "control", "core/records"}
 
 
 def test_threads_and_futures_are_supervised():
     """A thread of one's own, or a future that nobody waits for, would end in silence."""
     unwatched = {}
-    for module, path in MODULES.items():
+    for module in MODULES:
         if module == "recstream.process.threads":
             continue
-        tree = ast.parse(path.read_text("utf-8"))
-        awaited = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Await)}
+        nodes = list(ast.walk(tree(module)))
+        awaited = {id(node.value) for node in nodes if isinstance(node, ast.Await)}
         called = [
             getattr(node.func, "attr", getattr(node.func, "id", ""))
-            for node in ast.walk(tree)
+            for node in nodes
             if isinstance(node, ast.Call) and id(node) not in awaited
         ]
         n_futures = sum(called.count(name) for name in FUTURES)

@@ -20,10 +20,10 @@ CHECKS = (
 UNREADY = "/health/ready"
 """Answers 503 where no worker runs, which counts as a server error.
 
-This path, /v1/ws and /v1/stream are in tests/bridge/http/test_documented_push.py.
+This path, /v1/ws and /v1/stream are in tests/bridge/http/documents/test_documented_push.py.
 """
 FILE_UPLOAD = "put_slice"
-"""Takes a zip file, which can't be generated; tests/bridge/http/test_slices.py has its answers."""
+"""Takes a zip file, which can't be generated; tests/bridge/http/routes/console/test_slices.py has its answers."""
 DEADLINE_S = 270
 """Below the time after which a test counts as one that hangs."""
 PARTS = {

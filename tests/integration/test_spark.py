@@ -20,7 +20,7 @@ from recstream.errors import InvalidInput
 from recstream.spark import fit, fit_matrix
 from recstream.trainer.training.backend import InProcessBackend
 from tests.trainer.test_gate_and_rollback import tastes
-from tests.trainer.training.test_blocked import Shop, digest, trained
+from tests.trainer.training.blocked.test_dataset import Shop, digest, trained
 
 pytestmark = pytest.mark.integration
 

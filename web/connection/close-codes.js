@@ -1,5 +1,5 @@
 // @ts-check
-/** What to do after each close code. Written by tests/bridge/http/test_documents.py. */
+/** What to do after each close code. Written by tests/bridge/http/documents/test_documents.py. */
 
 /** @typedef {{reason: string, retry: boolean, resume: boolean, slow: boolean}} CloseMeaning */
 

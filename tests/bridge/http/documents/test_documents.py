@@ -1,6 +1,6 @@
 """The documents about the surface: complete, valid, and equal to their snapshots.
 
-``RECSTREAM_UPDATE_SNAPSHOTS=1 pytest tests/bridge/http/test_documents.py`` writes the snapshots anew.
+``RECSTREAM_UPDATE_SNAPSHOTS=1 pytest tests/bridge/http/documents/test_documents.py`` writes the snapshots anew.
 """
 
 import json
@@ -33,7 +33,7 @@ from recstream.log.topics import INTERACTIONS
 from tests.bridge.bridge_world import NOW
 from tests.waiting import wait_until
 
-SNAPSHOTS = Path(__file__).parents[2] / "snapshots"
+SNAPSHOTS = Path(__file__).parents[3] / "snapshots"
 EPOCH = "01KAM8Q0V3M2Z0G7Y4D6C5B9XA"
 TS = timestamp_ms(NOW)
 
@@ -317,7 +317,7 @@ def close_codes() -> str:
     )
     return (
         "// @ts-check\n"
-        "/** What to do after each close code. Written by tests/bridge/http/test_documents.py. */\n\n"
+        "/** What to do after each close code. Written by tests/bridge/http/documents/test_documents.py. */\n\n"
         "/** @typedef {{reason: string, retry: boolean, resume: boolean, slow: boolean}} CloseMeaning */\n\n"
         "/** @type {Record<number, CloseMeaning>} */\n"
         f"export const CLOSE_CODES = {{\n{entries}}};\n"
@@ -329,7 +329,7 @@ def test_every_close_code_has_a_meaning():
 
 
 def test_the_page_knows_the_close_codes_of_the_bridge():
-    path = Path(__file__).parents[3] / "web/connection/close-codes.js"
+    path = Path(__file__).parents[4] / "web/connection/close-codes.js"
     if os.environ.get("RECSTREAM_UPDATE_SNAPSHOTS"):
         path.write_text(close_codes(), "utf-8")
 
@@ -337,7 +337,7 @@ def test_the_page_knows_the_close_codes_of_the_bridge():
 
 
 def test_the_reference_names_every_close_code():
-    table = (Path(__file__).parents[3] / "docs/reference/push.md").read_text("utf-8")
+    table = (Path(__file__).parents[4] / "docs/reference/push.md").read_text("utf-8")
 
     named = {
         int(code)
