@@ -44,10 +44,13 @@ class Forgetting(NamedTuple):
         Offset and request by id, of those that are not finished.
     begun : dict of str to Forgotten
         By id, finished ones included.
+    finished_until : int
+        On Kafka: offset after the finished requests that are still on their topic and may be deleted.
     """
 
     pending: dict[str, tuple[int, ForgetRequested]]
     begun: dict[str, Forgotten]
+    finished_until: int = 0
 
     @property
     def finished(self) -> frozenset[str]:
@@ -68,14 +71,16 @@ def request_erasure(event_log: EventLog, request: ForgetRequested) -> int:
 def forgetting(event_log: ReadableLog) -> Forgetting:
     """Read the erasure requests, and what was done about them."""
     found = Forgetting(dict(_kafka_requests(event_log)), {})
+    finished = [-1]
     for offset, record in read_control(event_log):
         if isinstance(record, ForgetRequested):
             found.pending[record.id] = offset, record
         elif isinstance(record, Forgotten):
             found.begun[record.id] = record
-        elif isinstance(record, Erased):
-            found.pending.pop(record.id, None)
-    return found
+        elif isinstance(record, Erased) and record.id in found.pending:
+            finished.append(found.pending.pop(record.id)[0])
+    pending = [offset for offset, _ in found.pending.values()]
+    return found._replace(finished_until=min([max(finished) + 1, *pending]))
 
 
 def _kafka_requests(event_log: ReadableLog) -> Iterator[tuple[str, tuple[int, ForgetRequested]]]:
@@ -98,5 +103,5 @@ def marked(record: Record) -> str | None:
     """Return the request id of an erasure's tombstone, None for other records."""
     for name, value in record.headers:
         if name == HEADER and record.value is None:
-            return value.decode()
+            return value.decode(errors="replace")
     return None

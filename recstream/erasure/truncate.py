@@ -17,7 +17,7 @@ from recstream.checkpoints import Checkpoints
 from recstream.control import new_control_record, submit
 from recstream.core.records import CheckpointRequested, Erased, Forgotten
 from recstream.erasure.redact import letter_without, without
-from recstream.erasure.requests import BLANK_KEY, forgetting, marked
+from recstream.erasure.requests import BLANK_KEY, marked
 from recstream.log import (
     DEAD_LETTERS,
     FORGET_REQUESTS,
@@ -106,7 +106,7 @@ class Truncation:
         return ids - left
 
     def finish(self, partition: int, ids: Sequence[str]) -> None:
-        """Append the proofs, then delete the requests."""
+        """Append the proofs; `remove_finished` then deletes the requests."""
         now_ms = self._clock_ms()
         proofs = [
             Erased(
@@ -119,10 +119,12 @@ class Truncation:
             for each in ids
         ]
         self._log.append([new_control_record(each) for each in proofs])
-        pending = [offset for offset, _ in forgetting(self._log).pending.values()]
-        end = min(pending, default=self._log.high_watermark(FORGET_REQUESTS, 0))
-        self._log.erase_within(FORGET_REQUESTS, self._lag_ms)
-        self._log.delete_before(FORGET_REQUESTS, 0, end)
+
+    def remove_finished(self, until: int) -> None:
+        """Delete finished requests before an offset (`Forgetting.finished_until`)."""
+        if until > self._log.earliest(FORGET_REQUESTS, 0):
+            self._log.erase_within(FORGET_REQUESTS, self._lag_ms)
+            self._log.delete_before(FORGET_REQUESTS, 0, until)
 
     def _delete(self, partition: int, users: Users) -> dict[str, int] | None:
         """Delete events, lists, dead letters and old checkpoints; None if a checkpoint is missing."""

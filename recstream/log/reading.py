@@ -20,7 +20,11 @@ READ_RECORDS = 2_000
 BACKWARDS_RECORDS = 8
 """Records that `read_backwards` reads first; each further chunk is twice as large, up to `READ_RECORDS`."""
 
+MAX_WARNED = 1_000
+"""Records that can't be read of which a process knows that it warned."""
+
 _T = TypeVar("_T")
+_warned: set[tuple[str, int, int, int]] = set()
 
 
 def read_batches(
@@ -96,18 +100,25 @@ def newest_time_ms(event_log: ReadableLog, topic: str, partition: int, stop: int
 
 
 def decode_or_skip(record: Record, decode: Callable[[bytes], _T]) -> _T | None:
-    """Return a record's decoded value; None, and a warning, if it can't be read or has no value."""
+    """Return a record's decoded value; None if it can't be read or has no value.
+
+    Of a record that can't be read, a process warns once.
+    """
     found = decode_record(record, decode)
-    if isinstance(found, DeadLetter):
+    if not isinstance(found, DeadLetter):
+        return found
+    place = record.topic, record.partition, record.offset
+    key = (*place, hash(record.value))
+    if key not in _warned:
+        if len(_warned) >= MAX_WARNED:
+            _warned.clear()
+        _warned.add(key)
         log.warning(
             "record not read topic=%s partition=%d offset=%d error=%s",
-            record.topic,
-            record.partition,
-            record.offset,
+            *place,
             escaped(found.detail),
         )
-        return None
-    return found
+    return None
 
 
 def decode_value(record: Record, decode: Callable[[bytes], _T]) -> _T:

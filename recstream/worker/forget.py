@@ -110,6 +110,8 @@ class Forgetter:
         if seen == self._seen and now_ms < self._next_ms:
             return []
         found = forgetting(self._log)
+        if self._truncation is not None and found.finished_until:
+            self._truncation.remove_finished(found.finished_until)
         known = found.finished if self._finished is None else self._finished
         self._finished = found.finished
         erased = {found.begun[each].partition for each in found.finished - known}

@@ -1,6 +1,9 @@
 """Forgetting where records can't be blanked, as on Kafka: beginnings go, compaction does the rest."""
 
+import contextlib
 import itertools
+import logging
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -12,7 +15,9 @@ from recstream.checkpoints.table import OFFSET_KEY
 from recstream.control import read_control, read_timeline
 from recstream.core.records import CheckpointRequested, Erased, ForgetRequested
 from recstream.erasure import forgetting, request_erasure
+from recstream.errors import LogUnavailable
 from recstream.log import (
+    CONTROL,
     FORGET_REQUESTS,
     INTERACTIONS,
     RECOMMENDATIONS,
@@ -38,12 +43,18 @@ class Broker:
     def __init__(self, log: EmbeddedLog) -> None:
         self._log = log
         self.limited: set[tuple[str, int]] = set()
+        self.on_delete: dict[str, Callable[[], object]] = {}
+        """What happens, once, before the beginning of a topic is deleted."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._log, name)
 
     def erase_within(self, topic: str, lag_ms: int) -> None:
         self.limited.add((topic, lag_ms))
+
+    def delete_before(self, topic: str, partition: int, offset: int) -> int:
+        self.on_delete.pop(topic, lambda: None)()
+        return self._log.delete_before(topic, partition, offset)
 
 
 class Installation:
@@ -155,6 +166,7 @@ def test_nothing_names_the_user_any_more_and_all_others_verify(lived):
 
     maintain(world.log, tombstone_delay_ms=0, min_dirty_ratio=0.0)
     assert lived.advance(forgetter, HOUR_MS)
+    lived.advance(forgetter, 1)
 
     assert lived.naming(WHO) == set()
     assert request.id in forgetting(log).finished
@@ -209,16 +221,81 @@ def test_another_worker_continues_where_the_first_ended(lived):
     maintain(lived.world.log, tombstone_delay_ms=0, min_dirty_ratio=0.0)
 
     lived.advance(lived.forgetter(), 1)
-
     assert request.id in forgetting(lived.log).finished
+    lived.advance(lived.forgetter(), 1)
+
     assert lived.naming(WHO) == set()
 
 
-def test_garbage_among_the_requests_stops_nobody(lived):
-    lived.log.append([NewRecord(FORGET_REQUESTS, b"?", b"{", 0)])
-    request = lived.ask(is_urgent=True)
+def carry_out(lived: Installation) -> None:
+    """Do all that is left of urgent requests."""
     lived.advance(lived.forgetter())
+    for _ in range(2):
+        lived.advance(lived.forgetter(), GRACE_MS)
+    lived.checkpoint()
+    lived.advance(lived.forgetter(), 1)
+    maintain(lived.world.log, tombstone_delay_ms=0, min_dirty_ratio=0.0)
+    lived.advance(lived.forgetter(), 1)
+
+
+def test_a_request_that_comes_while_others_are_finished_is_carried_out_too(lived):
+    first, later = lived.ask(is_urgent=True), []
+    read = lived.log._log.read
+
+    def read_while_somebody_asks(topic, *place):
+        records = read(topic, *place)
+        has_proof = any(b'"erased"' in (each.value or b"") for each in records)
+        if topic == CONTROL and has_proof and not later:
+            later.append(lived.ask(neighbour(WHO), is_urgent=True))
+        return records
+
+    lived.log.read = read_while_somebody_asks
+    carry_out(lived)
+    lived.advance(lived.forgetter(), 1)
+
+    assert first.id in forgetting(lived.log).finished
+    assert later[0].id in forgetting(lived.log).pending
+    carry_out(lived)
+    lived.advance(lived.forgetter(), 1)
+    assert later[0].id in forgetting(lived.log).finished
+    assert lived.naming(neighbour(WHO)) == set()
+
+
+def test_a_worker_that_dies_before_it_deletes_a_finished_request_leaves_it_to_the_next(lived):
+    def die() -> None:
+        raise LogUnavailable("the broker is away")
+
+    request = lived.ask(is_urgent=True)
+    lived.log.on_delete[FORGET_REQUESTS] = die
+    with contextlib.suppress(LogUnavailable):
+        carry_out(lived)
+        lived.advance(lived.forgetter(), 1)
+    assert request.id in forgetting(lived.log).finished
+    assert lived.naming(WHO) == {FORGET_REQUESTS}
+
+    lived.advance(lived.forgetter(), 1)
+
+    assert lived.naming(WHO) == set()
+
+
+def test_a_foreign_tombstone_with_odd_bytes_for_a_request_stops_no_erasure(lived):
+    odd = (("recstream-forgotten", b"\xff"),)
+    lived.log.append([NewRecord(lived.world.changelog, b"k", None, home(WHO), None, odd)])
+    request = lived.ask(is_urgent=True)
+
+    carry_out(lived)
+
+    assert request.id in forgetting(lived.log).finished
+
+
+def test_garbage_among_the_requests_stops_nobody_and_is_warned_of_once(lived, caplog):
+    lived.log.append([NewRecord(FORGET_REQUESTS, b"?", b"{", 0)])
+    request, forgetter = lived.ask(is_urgent=True), lived.forgetter()
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            lived.advance(forgetter, 1)
     assert request.id in forgetting(lived.log).begun
+    assert caplog.text.count(f"record not read topic={FORGET_REQUESTS}") == 1
 
 
 def test_on_the_embedded_log_a_checkpoint_can_be_made_right_after_forgetting(lived):
