@@ -8,8 +8,9 @@ import re
 
 CATEGORY_GRAMMAR = 2
 """Version. 1: rules take ``/`` as a separator anywhere, content tokens only between spaces."""
-_SEPARATORS = re.compile(r"\s*[>|/»›]\s*")
-_SEPARATORS_1 = re.compile(r"\s*[>|»›]\s*|\s+/\s+")
+_SEPARATORS = re.compile("[>|/»›]")
+# Spaces are matched from their first one only: else a run of them costs the square of its length.
+_SEPARATORS_1 = re.compile(r"(?:(?<!\s)\s+)?[>|»›]\s*|(?<!\s)\s+/\s+")
 _PREFIX_SEPARATORS_1 = (">", "|", "/")
 
 

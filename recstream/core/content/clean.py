@@ -61,13 +61,17 @@ MAX_PATH = 8
 MAX_PRICE = 1e15
 MAX_ADDRESS = 2000
 MAX_EXACT = 2.0**53
-_TAG = re.compile(
-    r"<(script|style)\b.*?</\1\s*>|<!--.*?-->|</?[a-zA-Z][^<>]*>", re.DOTALL | re.IGNORECASE
-)
+_OPENING = re.compile(r"<(script\b|style\b|!--)|</?[a-zA-Z][^<>]*>", re.IGNORECASE)
+_TAG = re.compile("[^<>]*>")
+_CLOSING = {
+    "script": re.compile(r"</script\s*>", re.IGNORECASE),
+    "style": re.compile(r"</style\s*>", re.IGNORECASE),
+    "!--": re.compile("-->"),
+}
 _SCRIPT = re.compile(r"^\s*(var\s+\w+\s*=|function\s*\(|\$\(document\))")
 _NUMBER = re.compile(r"\d(?:[\d.,'’\u00a0\u202f ]*\d)?")
 _AROUND_BRAND = re.compile(
-    r"^(?:by\s*\n\s*(.*)|visit the\s+(.*)\s+store)$", re.IGNORECASE | re.DOTALL
+    r"^(?:by\s*\n\s*(.*)|visit the\s(.*)\sstore)$", re.IGNORECASE | re.DOTALL
 )
 _NOTHING = frozenset({"", "none", "null", "nan", "n/a", "na", "unknown", "undefined", "-"})
 
@@ -159,8 +163,30 @@ def clean_text(text: str) -> str:
     """
     for _ in range(2):
         text = html.unescape(text)
-    text = _TAG.sub(" ", text)
+    text = _without_tags(text)
     return " ".join("".join(c if is_printable(c) else " " for c in text).split())
+
+
+def _without_tags(text: str) -> str:
+    """Return a text with a space for each tag, comment, script and style, in one pass."""
+    kept: list[str] = []
+    closings: dict[str, re.Match[str] | None] = {}
+    at = begin = 0
+    while opening := _OPENING.search(text, at):
+        at, kind = opening.end(), (opening[1] or "").lower()
+        end = at
+        if kind:
+            closing = closings.get(kind)
+            if kind not in closings or (closing is not None and closing.start() < at):
+                closing = closings[kind] = _CLOSING[kind].search(text, at)
+            # What is never closed is a tag like others; a comment then is text.
+            found = closing or (None if kind == "!--" else _TAG.match(text, at))
+            if found is None:
+                continue
+            at = end = found.end()
+        kept.append(text[begin : opening.start()])
+        begin = end
+    return " ".join([*kept, text[begin:]])
 
 
 def parse_price(value: object) -> float | None:

@@ -1,5 +1,8 @@
 """One grammar of categories: what a rule takes for a level is a level to content and importers too."""
 
+import re
+from time import process_time
+
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
@@ -37,6 +40,27 @@ def test_a_category_is_within_each_of_its_beginnings_however_separated(levels, d
 
     assert is_within(joined(levels), joined(levels[:cut]))
     assert not is_within(joined(levels), joined([*levels[:cut], "C"]))
+
+
+@pytest.mark.parametrize("grammar", [1, 2])
+def test_levels_are_found_in_one_pass_over_any_text(grammar: int) -> None:
+    begun = process_time()
+
+    for text in ("a" + " " * 30_000 + "b", " " * 30_000, " /" * 15_000, "> " * 15_000):
+        category_levels(text, grammar)
+        is_within(text, text, grammar)
+
+    assert process_time() - begun < 1.0
+
+
+@given(st.text(alphabet="ab >|/\u00bb\n\u2003", max_size=12))
+def test_levels_are_the_texts_between_separators(category: str) -> None:
+    old = re.split(r"\s*[>|»›]\s*|\s+/\s+", category)
+
+    assert category_levels(category, 1) == old
+    assert category_levels(category) == [
+        level.strip() for level in re.split("[>|/»›]", category) if level.strip()
+    ]
 
 
 def test_models_of_the_old_grammar_keep_it_and_their_bytes() -> None:

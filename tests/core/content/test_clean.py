@@ -1,5 +1,6 @@
 """A row of a shop's file becomes a clean item, or a reason."""
 
+from time import process_time
 from typing import Any
 
 import pytest
@@ -182,3 +183,42 @@ def test_a_store_that_is_called_so_keeps_its_name() -> None:
 @pytest.mark.parametrize("image", ["javascript:alert(1)", "data:x", "/local.png", "", [], None, 7])
 def test_only_a_web_address_is_an_image(image: object) -> None:
     assert item(image=image).image == ""
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ("description", "<!--" * 8_000),
+        ("description", "<script>" * 8_000),
+        ("description", "<style></style" * 5_000),
+        ("title", "</script " * 8_000),
+        ("brand", "visit the" + " " * 1_000 + "x"),
+        ("brand", "by" + "\n" * 8_000),
+        ("category", "a" + " " * 30_000 + "b"),
+        ("price", "1 " * 20_000),
+    ],
+)
+def test_a_row_is_cleaned_in_one_pass_over_its_texts(field: str, text: str) -> None:
+    begun = process_time()
+
+    clean_product({"id": "i", "title": "Pan", field: text})
+
+    assert process_time() - begun < 1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("a<script>b</script >c", "a c"),
+        ("a<SCRIPT>b<script>c</Script>d</script>e", "a d e"),
+        ("a<style>b</script>c", "a b c"),
+        ("a<!-- b --> c --> d", "a c --> d"),
+        ("a<!-- b <i>c</i>", "a<!-- b c"),
+        ("a<!-->b-->c", "a c"),
+        ("a<script b", "a<script b"),
+        ("a<scripts>b</scripts>c", "a b c"),
+        ("a<style><!--</style>b-->c", "a b-->c"),
+    ],
+)
+def test_scripts_styles_and_comments_go_with_their_contents(text: str, clean: str) -> None:
+    assert clean_text(text) == clean
