@@ -8,14 +8,14 @@ from recstream.log import INTERACTIONS
 def audit_horizon(checkpoints: Checkpoints, partition: int) -> int:
     """Return the first offset from which a partition's histories can be derived at every offset.
 
-    0 while the log holds all events; else the oldest checkpoint that the events still continue. Without
-    one, the log's end: nothing of the past can be answered.
+    0 while the log holds all events; else the oldest checkpoint that is stored and that the events still
+    continue. Without one, the log's end: nothing of the past can be answered.
     """
     event_log = checkpoints.log
     earliest = event_log.earliest(INTERACTIONS, partition)
     if earliest == 0:
         return 0
-    reached = [each.offset for each in checkpoints.all(partition) if each.offset >= earliest]
+    reached = [each.offset for each in checkpoints.stored(partition) if each.offset >= earliest]
     return min(reached, default=event_log.high_watermark(INTERACTIONS, partition))
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from collections.abc import Iterator, Sequence
 
 from recstream.checkpoints.columns import count_rows
 from recstream.checkpoints.manifest import Manifest, decode_manifest, encode_manifest, manifest_name
@@ -67,7 +68,7 @@ class Checkpoints:
                     ends[number] = self.log.high_watermark(INTERACTIONS, number)
                 if manifest.offset <= ends[number]:
                     found.append(manifest)
-        return sorted(found, key=lambda each: (each.partition, each.changelog_offset))
+        return sorted(found, key=lambda e: (e.partition, e.offset, e.changelog_offset))
 
     def erased(self) -> dict[int, int]:
         """Return the newest offset at which a user was erased, by partition."""
@@ -77,9 +78,19 @@ class Checkpoints:
                 erased[record.partition] = max(erased.get(record.partition, -1), record.at_offset)
         return erased
 
-    def newest(self, partition: int, at_most: int | None = None) -> Manifest | None:
-        """Return a partition's newest checkpoint, or the newest at or before an offset; else None."""
-        found = [each for each in self.all(partition) if at_most is None or each.offset <= at_most]
+    def stored(self, partition: int) -> list[Manifest]:
+        """Return a partition's checkpoints whose files are there; all while the store is away."""
+        found = self.all(partition)
+        try:
+            names = set(self.store.list())
+        except (ModelStoreUnavailable, OSError) as error:
+            log.warning("checkpoints taken to be there, the store can't be listed: %s", error)
+            return found
+        return [each for each in found if each.name in names]
+
+    def newest(self, partition: int, changelog: str | None = None) -> Manifest | None:
+        """Return a partition's newest checkpoint, or the newest of a changelog's rows; else None."""
+        found = [each for each in self.all(partition) if changelog in {None, each.changelog}]
         return found[-1] if found else None
 
     def read(self, manifest: Manifest) -> bytes:
@@ -163,25 +174,19 @@ class Checkpoints:
     def prune(self, partition: int, settings: Settings) -> list[Manifest]:
         """Remove checkpoints of a partition that nothing needs, and return them.
 
-        The ``keep_checkpoints`` newest stay, the newest verified one, and in a log whose first events are
-        gone the oldest one that the rest continues. While events are pruned, some verified ones stay at distances of an eighth of what is kept: the log is cut at one of them, and
-        answers from the oldest on.
+        The ``keep_checkpoints`` newest of each changelog stay, the newest verified one, and in a log whose
+        first events are gone the oldest one that the rest continues. While events are pruned, some
+        verified ones stay at distances of an eighth of what is kept: the log is cut at one of them, and
+        answers from the oldest on. A file that is gone replaces none that is there.
         """
+        earliest = self.log.earliest(INTERACTIONS, partition)
         found = self.all(partition)
-        kept = [each for each in found if each.is_verified][-1:]
-        if settings.prunes_interactions:
-            days, events = settings.keep_interactions_days, settings.keep_interactions_events
-            for each in found:
-                last = kept[-1] if len(kept) > 1 else None
-                if each.is_verified and (
-                    last is None
-                    or (days and (each.made_ts - last.made_ts) * STEPS >= days * DAY_MS)
-                    or (events and (each.offset - last.offset) * STEPS >= events)
-                ):
-                    kept.append(each)
-        if earliest := self.log.earliest(INTERACTIONS, partition):
-            kept += [each for each in found if each.offset >= earliest][:1]
-        old = [each for each in found[: -settings.keep_checkpoints] if each not in kept]
+        needed = {
+            each.name
+            for some in (found, self.stored(partition))
+            for each in _needed(some, settings, earliest)
+        }
+        old = [each for each in found if each.name not in needed]
         for each in old:
             self.remove(each)
         return old
@@ -198,6 +203,38 @@ class Checkpoints:
     def digest(content: bytes) -> str:
         """Return the digest (BLAKE2b, hex) of a file."""
         return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def _needed(found: Sequence[Manifest], settings: Settings, earliest: int) -> Iterator[Manifest]:
+    """Yield the checkpoints of a partition that stay, see `Checkpoints.prune`; some of them twice.
+
+    Parameters
+    ----------
+    found : sequence of Manifest
+        Oldest first.
+    earliest : int
+        Offset of the oldest event that is kept.
+    """
+    for changelog in {each.changelog for each in found}:
+        of = [each for each in found if each.changelog == changelog]
+        yield from of[-settings.keep_checkpoints :]
+    continued = [each for each in found if each.offset >= earliest]
+    if earliest:
+        yield from continued[:1]
+    yield from [each for each in found if each.is_verified][-1:]
+    if settings.prunes_interactions:
+        last: Manifest | None = None
+        for each in continued:
+            if each.is_verified and (last is None or _is_apart(last, each, settings)):
+                last = each
+                yield each
+
+
+def _is_apart(one: Manifest, other: Manifest, settings: Settings) -> bool:
+    """Return whether two checkpoints are an eighth of what is kept apart; a clock may be set back."""
+    days, events = settings.keep_interactions_days, settings.keep_interactions_events
+    ms, n = abs(other.made_ts - one.made_ts), other.offset - one.offset
+    return bool((days and ms * STEPS >= days * DAY_MS) or (events and n * STEPS >= events))
 
 
 def open_checkpoints(event_log: EventLog, settings: Settings) -> Checkpoints:

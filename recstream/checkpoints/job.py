@@ -61,7 +61,7 @@ def run_job(job: Job, *, clock_ms: Callable[[], int]) -> list[Manifest]:
                 continue
             if manifest is not None:
                 made.append(manifest)
-            elif job.is_requested and (newest := checkpoints.newest(partition)) is not None:
+            elif job.is_requested and (newest := checkpoints.newest(partition, changelog)):
                 checkpoints.announce(msgspec.structs.replace(newest, made_ts=clock_ms()))
             checkpoints.prune(partition, settings)
     if unreadable:

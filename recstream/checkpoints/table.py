@@ -54,7 +54,7 @@ def write_checkpoint(
         if raw_offset is None or raw_applied is None:
             return None
         applied = table_rows.decode_applied_row(raw_applied)
-        newest = checkpoints.newest(partition)
+        newest = checkpoints.newest(partition, changelog)
         is_new = newest is None or newest.changelog_offset < int(raw_offset)
         if not is_new and newest is not None and newest.name in checkpoints.store.list():
             return None

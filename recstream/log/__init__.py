@@ -24,6 +24,7 @@ from recstream.log.reading import (
     read_backwards,
     read_batches,
     read_records,
+    require_kept,
 )
 from recstream.log.topics import (
     CATALOGUE,

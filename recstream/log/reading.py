@@ -46,13 +46,9 @@ def read_batches(
     end = event_log.high_watermark(topic, partition)
     if stop is not None:
         end = min(end, stop)
+    if topic == INTERACTIONS:
+        require_kept(event_log, partition, start, end)
     earliest = event_log.earliest(topic, partition)
-    if topic == INTERACTIONS and start < min(earliest, end):
-        raise BeyondHorizon(
-            f"{topic}[{partition}] keeps events from offset {earliest} on, but they are needed from "
-            f"offset {start} on; they were pruned, and no checkpoint at or before {start} replaces "
-            "them: `recstream checkpoint list` shows how far back the log answers"
-        )
     offset = max(start, earliest)
     while offset < end:
         found = event_log.read(topic, partition, offset, min(READ_RECORDS, end - offset))
@@ -62,6 +58,17 @@ def read_batches(
         if offset > end:
             found = [record for record in found if record.offset < end]
         yield found
+
+
+def require_kept(event_log: ReadableLog, partition: int, start: int, end: int) -> None:
+    """Raise `BeyondHorizon` if events of a partition from ``start`` to before ``end`` were pruned."""
+    earliest = event_log.earliest(INTERACTIONS, partition)
+    if start < min(earliest, end):
+        raise BeyondHorizon(
+            f"{INTERACTIONS}[{partition}] keeps events from offset {earliest} on, but they are needed "
+            f"from offset {start} on; they were pruned, and no checkpoint at or before {start} replaces "
+            "them: `recstream checkpoint list` shows how far back the log answers"
+        )
 
 
 def read_records(

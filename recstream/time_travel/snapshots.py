@@ -30,6 +30,7 @@ from recstream.log import (
     partition_for,
     read_batches,
     read_records,
+    require_kept,
 )
 from recstream.time_travel.fold import PartitionFold, fold_from
 from recstream.time_travel.snapshot_table import ListPosition, SnapshotTable, list_rows
@@ -209,8 +210,11 @@ class Snapshots:
             self._mark = mark
         self._timeline = read_timeline(self._log)
         reached = self._table.next_offsets(partition)
-        is_before = offset is not None and offset < self._table.starts(partition)[0]
-        if reached is None or is_before or self._has_other_settings(partition, reached[0]):
+        if (
+            reached is None
+            or not self._continues(partition, offset)
+            or self._has_other_settings(partition, reached[0])
+        ):
             self._start_at(partition, offset)
             reached = self._table.next_offsets(partition)
         next_offset, next_list = reached or (0, 0)
@@ -229,6 +233,15 @@ class Snapshots:
                 fold = self._folds[partition] = self._new_fold(partition, next_offset)
         self._index_lists(partition, next_offset, next_list)
 
+    def _continues(self, partition: int, offset: int | None) -> bool:
+        """Return whether the log still has the events between the nearest block and an offset."""
+        if offset is None:
+            return True
+        if offset < self._table.starts(partition)[0]:
+            return False
+        earliest = self._log.earliest(INTERACTIONS, partition)
+        return self._table.block_end(partition, offset) >= min(earliest, offset)
+
     def _has_other_settings(self, partition: int, next_offset: int) -> bool:
         """Return whether settings came for events that blocks hold already; forget those in memory.
 
@@ -246,6 +259,8 @@ class Snapshots:
         found = None
         if self.checkpoints is not None:
             found = self.checkpoints.newest_readable(partition, offset)
+        if found is None:
+            require_kept(self._log, partition, 0, offset or 0)
         batch = self._table.write(partition)
         batch.clear_partition()
         batch.set_control(self._timeline.next_offset)

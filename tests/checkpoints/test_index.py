@@ -5,21 +5,24 @@ import json
 
 import msgspec
 import pytest
+import rocksdict
 
-from recstream.checkpoints import Checkpoints, read_rows
+from recstream.checkpoints import Checkpoints, read_rows, write_checkpoint
 from recstream.checkpoints.manifest import (
     decode_manifest,
     encode_manifest,
     file_name,
     manifest_name,
 )
+from recstream.checkpoints.table import OFFSET_KEY
 from recstream.control import submit
 from recstream.core.records import Forgotten
 from recstream.errors import CheckpointCorrupt, ModelStoreUnavailable, NotFound, SchemaUnsupported
 from recstream.log import CHECKPOINTS, NewRecord
 from recstream.log.embedded import EmbeddedLog
 from recstream.settings import Settings
-from tests.worker.worker_world import PARTITIONS
+from tests.checkpoints.conftest import MADE_MS
+from tests.worker.worker_world import CHANGELOG, PARTITIONS
 
 
 def test_a_checkpoint_is_announced_with_its_offsets_and_digest(tables):
@@ -43,12 +46,40 @@ def test_the_nearest_checkpoint_before_an_offset_is_found(tables):
     tables.feed(100, seed=1)
     second = tables.checkpoint()
 
-    newest = tables.checkpoints.newest
+    def before(partition, offset):
+        found = tables.checkpoints.newest_readable(partition, offset)
+        return found and found[0]
 
-    assert newest(0) == second
-    assert newest(0, second.offset - 1) == newest(0, first.offset) == first
-    assert newest(0, first.offset - 1) is None
-    assert newest(1) is None
+    assert tables.checkpoints.newest(0) == before(0, second.offset) == second
+    assert before(0, second.offset - 1) == before(0, first.offset) == first
+    assert before(0, first.offset - 1) is None
+    assert tables.checkpoints.newest(1) is None
+
+
+def test_workers_with_another_app_id_make_and_keep_checkpoints_of_their_own(tables):
+    """Their changelog has other offsets; here its records are fewer, as after a start from nothing."""
+    tables.feed(100)
+    of_old = [tables.checkpoint()]
+    content = tables.checkpoints.read(of_old[0])
+    tables.feed(100, seed=1)
+    of_old.append(tables.checkpoint())
+    other = {"changelog": "another", "changelog_offset": 3}
+    name = file_name(0, of_old[0].offset, "0" * 32)
+    of_new = msgspec.structs.replace(of_old[0], **other, name=name, digest="0" * 32)
+    tables.checkpoints.put(of_new, content)
+
+    tables.checkpoints.prune(0, Settings(keep_checkpoints=1))
+
+    assert tables.checkpoints.newest(0) == tables.checkpoints.newest(0, CHANGELOG) == of_old[1]
+    assert tables.checkpoints.newest(0, "another") == of_new
+    assert tables.checkpoints.all(0) == [of_new, of_old[1]]
+    database = rocksdict.Rdict(str(tables.table(0)), rocksdict.Options(raw_mode=True))
+    database[OFFSET_KEY] = b"9"
+    database.close()
+    made = write_checkpoint(
+        tables.checkpoints, tables.table(0), 0, "another", clock_ms=lambda: MADE_MS
+    )
+    assert (made.changelog, made.changelog_offset) == ("another", 9)
 
 
 def swap(path, content):

@@ -1,5 +1,6 @@
 """Retention deletes what the settings no longer keep, and never what a checkpoint can't replace."""
 
+import msgspec
 import pytest
 
 from recstream.checkpoints import audit_horizon, open_checkpoints, retain
@@ -130,6 +131,66 @@ def test_checkpoints_stay_at_distances_while_events_are_pruned(tables):
     assert kept[0] == made[0].offset
     assert kept[-1] == made[-1].offset
     assert 3 <= len(kept) <= 4
+
+
+def test_checkpoints_from_before_the_first_event_that_is_kept_go(tables):
+    keep = settings_with(keep_interactions_events=100, keep_checkpoints=1)
+    for seed in range(8):
+        tables.feed(60, seed=seed)
+        tables.checkpoint()
+        verify_checkpoints(tables.checkpoints)
+        retain(tables.checkpoints, keep, now_ms=NOW_MS)
+        tables.checkpoints.prune(0, keep)
+
+    earliest, end = events(tables)
+    assert 0 < earliest < end - 100
+    kept = [each.offset for each in tables.checkpoints.all(0)]
+    assert kept[0] == earliest
+    assert len(kept) <= 9
+    assert len(tables.store.list()) == 2 * len(kept)
+
+
+@pytest.mark.parametrize("ahead_days", [400, -400])
+def test_checkpoints_made_while_a_clock_was_wrong_stop_no_steps(tables, ahead_days):
+    made = []
+    for seed in range(6):
+        tables.feed(60, seed=seed)
+        at_ms = NOW_MS + DAY_MS * (seed + (ahead_days if seed == 1 else 0))
+        found = msgspec.structs.replace(tables.checkpoint(), made_ts=at_ms, is_verified=True)
+        tables.checkpoints.announce(found)
+        made.append(found)
+
+    tables.checkpoints.prune(0, settings_with(keep_interactions_days=8, keep_checkpoints=1))
+
+    assert tables.checkpoints.all(0) == made  # each is a day, an eighth of 8, from the one before
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_checkpoint_without_its_file_neither_sets_the_horizon_nor_replaces_another(tables, lost):
+    made = []
+    for seed in range(4):
+        tables.feed(60, seed=seed)
+        made.append(tables.checkpoint())
+    verified = [msgspec.structs.replace(each, is_verified=True) for each in made[:2]]
+    for each in verified:
+        tables.checkpoints.announce(each)
+    tables.log.delete_before(INTERACTIONS, 0, made[0].offset)
+    assert audit_horizon(tables.checkpoints, 0) == made[0].offset
+    tables.store.delete(made[lost].name)
+
+    tables.checkpoints.prune(0, settings_with(keep_checkpoints=1))
+
+    assert audit_horizon(tables.checkpoints, 0) == made[1 - lost].offset
+    assert {verified[1 - lost].name, made[3].name} <= set(tables.store.list())
+
+
+def test_while_the_store_is_away_the_horizon_is_that_of_the_announcements(tables, monkeypatch):
+    tables.feed(60)
+    made = tables.checkpoint()
+    tables.log.delete_before(INTERACTIONS, 0, made.offset)
+    monkeypatch.setattr(tables.store, "list", lambda: (_ for _ in ()).throw(OSError("away")))
+
+    assert audit_horizon(tables.checkpoints, 0) == made.offset
 
 
 def test_lists_models_go_by_their_own_settings(tmp_path):

@@ -150,6 +150,31 @@ def test_a_pruned_log_answers_from_its_oldest_checkpoint_on(eventful, checkpoint
             assert snapshots.history(user, offset) == expected
 
 
+@pytest.mark.parametrize("asked_before", ["the beginning", "all", "nothing"])
+def test_what_was_asked_before_pruning_does_not_move_the_horizon(
+    eventful, checkpoints, snapshots, asked_before
+):
+    for user in USERS:
+        partition = snapshots.partition(user)
+        end = eventful.log.high_watermark(INTERACTIONS, partition)
+        if asked_before != "nothing":
+            snapshots.history(user, 9 if asked_before == "the beginning" else end - 1)
+
+    references = prune(eventful, checkpoints, 1)
+
+    for (user, partition, offset), expected in references.items():
+        if snapshots.partition(user) == partition:
+            assert snapshots.history(user, offset) == expected
+    for user in USERS:
+        partition = snapshots.partition(user)
+        horizon = audit_horizon(checkpoints, partition)
+        assert horizon == checkpoints.all(partition)[1].offset
+        with pytest.raises(BeyondHorizon, match="recstream checkpoint list"):
+            snapshots.history(user, horizon - 2)
+        last = eventful.log.high_watermark(INTERACTIONS, partition) - 1
+        assert snapshots.history(user, last) == references[user, partition, last]
+
+
 def test_beyond_the_horizon_there_is_a_named_error_and_no_partial_history(
     eventful, checkpoints, snapshots, tmp_path
 ):
