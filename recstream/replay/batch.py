@@ -4,6 +4,7 @@ A folder holds ``basis.json``, which names what the files are derived from, and 
 that exists is whole. A run that was interrupted continues where it stopped, as of the same moment.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -150,7 +151,7 @@ def write_batch(
     path = folder / "basis.json"
     if path.exists():
         chosen = _read_basis(path, event_log.epoch)
-    elif any(folder.iterdir()):
+    elif any(each.name != f"{path.name}.part" for each in folder.iterdir()):
         raise InvalidInput(f"{folder} must be empty, or hold a batch to continue")
     else:
         chosen = basis(generations)
@@ -217,7 +218,10 @@ def _encode(rows: Iterator[Row], form: Format) -> bytes:
 
 def _write_whole(path: Path, content: bytes) -> None:
     part = path.with_name(path.name + ".part")
-    part.write_bytes(content)
+    with part.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
     part.replace(path)
 
 

@@ -1,6 +1,8 @@
 """Batches: the lists of time travel for everybody, whole files, and going on after an interruption."""
 
+import errno
 import json
+import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -118,6 +120,47 @@ def test_a_batch_continues_where_it_stopped_as_of_the_same_moment(
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
         path.name: path.read_bytes() for path in whole.iterdir()
     }
+
+
+def test_a_batch_that_failed_while_it_wrote_its_basis_begins_anew(
+    eventful: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, sync = tmp_path / "out", os.fsync
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        run(eventful, folder)
+    monkeypatch.setattr(os, "fsync", sync)
+
+    assert [path.name for path in folder.iterdir()] == ["basis.json.part"]
+    run(eventful, folder)
+    assert not list(folder.glob("*.part"))
+    assert lines(folder)
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(
+    eventful: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: set[int] = set()
+    sync, rename = os.fsync, Path.replace
+
+    def note(descriptor: int) -> None:
+        sync(descriptor)
+        synced.add(os.fstat(descriptor).st_ino)
+
+    def check(part: Path, target: Path) -> Path:
+        assert part.stat().st_ino in synced
+        return rename(part, target)
+
+    monkeypatch.setattr(os, "fsync", note)
+    monkeypatch.setattr(Path, "replace", check)
+
+    run(eventful, tmp_path / "out")
+
+    assert lines(tmp_path / "out")
 
 
 @pytest.mark.parametrize("content", [b"{", b"{}", None])
