@@ -235,7 +235,11 @@ class Trainer:
         if not wait([self._restoring], LEASE_EVERY_S).done:
             return False
         future, self._restoring = self._restoring, None
-        found, restored = future.result()
+        try:
+            found, restored = future.result()
+        except (NotFound, ArtifactCorrupt) as error:
+            self._refuse_rollback(error)
+            return True
         if found.copies is None:
             self._newest_number, self._has_lost_newest = found.newest, found.is_newest_lost
         if restored is None:
@@ -371,19 +375,21 @@ class Trainer:
 
     def _roll_back(self, command: RollbackRequested) -> None:
         """Announce a copy of an older generation; it serves until a training is requested."""
-        commands = self._inputs.commands
-        if self._serving is None:
-            return
-        try:
+        number = self._newest_number + 1
+
+        def find() -> Found:
             old = fetch(self._store, find_announcement(self._log, command.generation))
-        except (NotFound, ArtifactCorrupt) as error:
-            commands.newest = None
-            serving = find_announcement(self._log, self._serving.number)
-            commands.is_held = serving.copies is not None
-            log.warning("rollback not done generation=%d error=%s", command.generation, error)
-            detail = f"no rollback: {error}"
-            self._publisher.publish_progress("rejected", command.generation, detail=detail)
-            return
-        copied = copy_generation(old, self._newest_number + 1)
-        found = Found(copied, None, command.generation)
-        self._restoring = start_restoring(lambda: found, self._inputs)
+            return Found(copy_generation(old, number), None, command.generation)
+
+        # In a thread: reading an old artifact takes longer than the lease holds.
+        self._restoring = start_restoring(find, self._inputs)
+
+    def _refuse_rollback(self, error: Exception) -> None:
+        """Report that the old generation can't be read."""
+        commands = self._inputs.commands
+        if self._serving is None or not isinstance(commands.newest, RollbackRequested):
+            raise error
+        number, commands.newest = commands.newest.generation, None
+        commands.is_held = find_announcement(self._log, self._serving.number).copies is not None
+        log.warning("rollback not done generation=%d error=%s", number, error)
+        self._publisher.publish_progress("rejected", number, detail=f"no rollback: {error}")

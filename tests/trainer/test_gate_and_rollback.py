@@ -1,5 +1,7 @@
 """The trainer does not adopt what is clearly worse, and goes back to a generation when asked to."""
 
+import threading
+
 import msgspec
 import numpy as np
 import pytest
@@ -18,7 +20,9 @@ from recstream.log.topics import CONTROL, INTERACTIONS, MODELS, PIPELINE
 from recstream.models import fetch
 from recstream.replay.retrain import DerivedStore, retrain
 from recstream.time_travel.generations import Generations
+from recstream.trainer import leadership, loop
 from tests.trainer.trainer_world import SETTINGS, Place, work
+from tests.waiting import wait_until
 from tests.worker.worker_world import NOW_MS, PARTITIONS, event, single
 
 N_USERS, N_ITEMS, N_EACH = 150, 40, 14
@@ -194,6 +198,7 @@ def test_the_schedule_still_rests_when_a_second_rollback_was_not_possible(
     place.world.feed([single(each) for each in tastes(from_event=9_000, seed=1)])
     ends = {p: place.world.log.high_watermark(INTERACTIONS, p) for p in range(PARTITIONS)}
     work(trainer, lambda: trainer.generation and trainer._inputs.histories.offsets == ends)
+    work(trainer, lambda: trainer._inputs.commands.newest is None)
 
     assert not trainer._is_due()
     trainer.close()
@@ -270,3 +275,64 @@ def test_for_generations_of_older_versions_the_clocks_decide(
     commands.drop_answered(old, trainer._inputs.histories)
 
     assert (commands.newest is not None) == is_left
+
+
+def test_a_rollback_asked_for_during_a_training_is_carried_out_by_the_next_trainer(
+    place, trainer, settings, monkeypatch
+) -> None:
+    ask(place, TrainingRequested(id="more", requested_ts=NOW_MS, force=True))
+    work(trainer, lambda: trainer._executor.is_busy)
+    ask(place, RollbackRequested(id="back", generation=1, requested_ts=NOW_MS))
+    monkeypatch.setattr(trainer, "_roll_back", lambda _: None)
+    work(trainer, lambda: len(place.announced()) == 3)
+    trainer.close()
+
+    other = place.trainer("b", settings)
+    work(other, lambda: len(place.announced()) == 4)
+    other.close()
+
+    assert place.announced()[-1].copies == 1
+
+
+class SlowStore:
+    """A store whose reads take as long as a test says."""
+
+    def __init__(self, store) -> None:
+        self._store = store
+        self.goes_on = threading.Event()
+        self.is_reading = threading.Event()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+    def get(self, name: str) -> bytes:
+        self.is_reading.set()
+        assert self.goes_on.wait(30)
+        return self._store.get(name)
+
+
+def test_a_trainer_keeps_its_lease_while_it_reads_an_old_artifact(
+    place, trainer, monkeypatch
+) -> None:
+    slow = SlowStore(place.store)
+    monkeypatch.setattr(trainer, "_store", slow)
+    monkeypatch.setattr(loop, "LEASE_EVERY_S", 0.01)
+    monkeypatch.setattr(leadership, "LEASE_EVERY_S", 0.01)
+    ask(place, RollbackRequested(id="back", generation=1, requested_ts=NOW_MS))
+    turning = threading.Thread(target=work, args=(trainer, lambda: len(place.announced()) == 3))
+    kept: list[bool] = []
+    hold = trainer._leadership._lease.hold
+    monkeypatch.setattr(trainer._leadership._lease, "hold", lambda: kept.append(hold()) or kept[-1])
+    turning.start()
+    try:
+        assert slow.is_reading.wait(30)
+        n_before = len(kept)
+        wait_until(
+            lambda: len(kept) > n_before + 2, "the lease, held while the artifact is read", 10
+        )
+    finally:
+        slow.goes_on.set()
+        turning.join(60)
+
+    assert all(kept)
+    assert place.announced()[-1].copies == 1
