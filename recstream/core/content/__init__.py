@@ -3,7 +3,7 @@
 In: catalogue items. Out: features, content neighbours, predicted factors, columns that rules test.
 """
 
-from recstream.core.content.categories import CATEGORY_GRAMMAR, is_within
+from recstream.core.content.categories import CATEGORY_GRAMMAR, within_any
 from recstream.core.content.clean import PRODUCT_COLUMNS, RejectedRow, clean_product, column_name
 from recstream.core.content.columns import AttributeColumns
 from recstream.core.content.item_factors import CONTENT_WEIGHT, ContentModel

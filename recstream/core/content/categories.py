@@ -5,6 +5,7 @@ that they were trained with (hyper-parameter ``category_grammar``), so that a re
 """
 
 import re
+from collections.abc import Callable, Iterable
 
 CATEGORY_GRAMMAR = 2
 """Version. 1: rules take ``/`` as a separator anywhere, content tokens only between spaces."""
@@ -33,9 +34,28 @@ def is_within(category: str, prefix: str, grammar: int = CATEGORY_GRAMMAR) -> bo
     >>> is_within("Home/Kitchen", "Home")
     True
     """
-    if grammar >= CATEGORY_GRAMMAR:
-        above = category_levels(prefix)
-        return bool(above) and category_levels(category)[: len(above)] == above
+    return within_any((prefix,), grammar)(category)
+
+
+def within_any(prefixes: Iterable[str], grammar: int = CATEGORY_GRAMMAR) -> Callable[[str], bool]:
+    """Return a predicate: whether a category is one of several or below one of them."""
+    if grammar < CATEGORY_GRAMMAR:
+        begins = tuple(prefixes)
+        return lambda category: (
+            category.startswith(begins) and any(_continues(category, prefix) for prefix in begins)
+        )
+    wanted = {tuple(category_levels(prefix)) for prefix in prefixes} - {()}
+    lengths = sorted({len(each) for each in wanted})
+
+    def passes(category: str) -> bool:
+        levels = tuple(category_levels(category))
+        return any(levels[:n] in wanted for n in lengths if n <= len(levels))
+
+    return passes
+
+
+def _continues(category: str, prefix: str) -> bool:
+    """Return whether a category is another one or below it, by the first grammar."""
     if not category.startswith(prefix):
         return False
     rest = category[len(prefix) :].lstrip()

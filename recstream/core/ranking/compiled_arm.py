@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recstream.core.content import AttributeColumns, ColdStart, is_within
+from recstream.core.content import AttributeColumns, ColdStart, within_any
 from recstream.core.generation import Generation
 from recstream.core.ranking.batch import ListRules, NeighbourTable
 from recstream.core.ranking.dislikes import Push, subtract_pushes
@@ -311,10 +311,7 @@ def _tests(
 ) -> Iterator[Bools]:
     """Yield, for each field of a condition, the items that meet it."""
     if condition.category is not None:
-        prefixes = as_texts(condition.category)
-        yield columns.category.where(
-            lambda each: any(is_within(each, p, columns.grammar) for p in prefixes)
-        )
+        yield columns.category.where(within_any(as_texts(condition.category), columns.grammar))
     if condition.brand is not None:
         brands = {each.casefold() for each in as_texts(condition.brand)}
         yield columns.brand.where(lambda each: each.casefold() in brands)

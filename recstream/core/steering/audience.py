@@ -25,13 +25,16 @@ def _holds(test: AttributeTest, value: Any) -> bool:
 
 def attribute_predicate(test: AttributeTest, now_ms: int = 0) -> Callable[[Any], bool]:
     """Return a predicate for attribute values; a list passes if one of its values passes."""
+    wanted = None if test.one_of is None else {_kind_and_value(each) for each in test.one_of}
 
     def one(value: Any) -> bool:
         if value is None:
             return False
-        if test.eq is not None and not _same(value, test.eq):
+        if test.eq is not None and _kind_and_value(value) != _kind_and_value(test.eq):
             return False
-        if test.one_of is not None and not any(_same(value, each) for each in test.one_of):
+        if wanted is not None and (
+            isinstance(value, dict | list) or _kind_and_value(value) not in wanted
+        ):
             return False
         return _within(value, test.min, now_ms, 1) and _within(value, test.max, now_ms, -1)
 
@@ -43,9 +46,9 @@ def attribute_predicate(test: AttributeTest, now_ms: int = 0) -> Callable[[Any],
     return passes
 
 
-def _same(value: Any, wanted: Any) -> bool:
-    """Return whether two scalars are equal; a boolean equals no number."""
-    return isinstance(value, bool) is isinstance(wanted, bool) and bool(value == wanted)
+def _kind_and_value(value: Any) -> tuple[bool, Any]:
+    """Return a key that is equal for equal scalars; a boolean equals no number."""
+    return isinstance(value, bool), value
 
 
 def _within(value: Any, bound: Any, now_ms: int, sign: int) -> bool:

@@ -34,9 +34,14 @@ from recstream.core.steering.rules import (
     Rule,
     Texts,
     as_texts,
+    inner_conditions,
     moment_ms,
 )
 from recstream.errors import InvalidSetting, InvalidSteering
+
+MAX_REQUEST_TESTS = 100
+"""Conditions and attributes that filter and boosts of a request test together: each costs a look at every
+value of the items, and anybody may send a request."""
 
 _decoder = msgspec.json.Decoder(Steering)
 _plain_decoder = msgspec.json.Decoder()
@@ -134,19 +139,32 @@ def check_request(request: ListRequest, steering: Steering | None) -> ListReques
             f"no placement is named {request.placement!r}; known: {', '.join(known) or 'none'}",
             pointer="/placement",
         )
-    n_conditions = 0
+    shaping = [*request.boost, *([] if request.filter is None else [request.filter])]
+    if (n_bytes := len(msgspec.json.encode(shaping))) > MAX_BYTES:
+        raise InvalidSteering(
+            f"expected filter and boost of at most {MAX_BYTES} bytes, got {n_bytes}"
+        )
+    n_tests = 0
     if request.filter is not None:
-        n_conditions += _check_condition(request.filter, "/filter", 1)
+        n_tests += _check_condition(request.filter, "/filter", 1) + _n_attributes(request.filter)
         wanted = request.filter.items
         if wanted is not None and set(wanted) <= set(request.exclude):
             raise InvalidSteering(
                 "filter allows only items that exclude names; no item is left", pointer="/filter"
             )
     for at, boost in enumerate(request.boost):
-        n_conditions += _check_condition(boost.where, f"/boost/{at}/where", 1)
-    if n_conditions > MAX_CONDITIONS:
-        raise InvalidSteering(f"expected at most {MAX_CONDITIONS} conditions, got {n_conditions}")
+        n_tests += _check_condition(boost.where, f"/boost/{at}/where", 1)
+        n_tests += _n_attributes(boost.where)
+    if n_tests > MAX_REQUEST_TESTS:
+        raise InvalidSteering(
+            f"expected at most {MAX_REQUEST_TESTS} conditions and attributes, got {n_tests}"
+        )
     return request
+
+
+def _n_attributes(condition: Condition) -> int:
+    """Return the number of attributes that a condition and those inside it test."""
+    return len(condition.attributes or ()) + sum(map(_n_attributes, inner_conditions(condition)))
 
 
 def _check_arm(arm: Arm, pointer: str, known: set[str]) -> None:

@@ -1,11 +1,17 @@
 """Compiled arms: a check changes nothing, and caches are bounded and keep what is in use."""
 
+from time import process_time
 from typing import Any
 
-from recstream.core.content.columns import MAX_ATTRIBUTES
+import pytest
+
+from recstream.core.content.categories import within_any
+from recstream.core.content.columns import MAX_ATTRIBUTES, Column
 from recstream.core.ranking import compile_arm, rank, steering_warnings
 from recstream.core.ranking.compiled_arm import MAX_COMPILED
 from recstream.core.records import Item
+from recstream.core.steering.audience import attribute_predicate
+from recstream.core.steering.rules import AttributeTest
 from tests.core.ranking.steering_cases import HALF_LIFE_MS, document, history, shop
 
 
@@ -119,3 +125,37 @@ def test_columns_of_attributes_are_bounded() -> None:
         assert columns.attribute(name).where(lambda each, v=value: each == v).nonzero()[0] == [1]
 
     assert len(columns._attributes) == MAX_ATTRIBUTES
+
+
+@pytest.mark.parametrize("grammar", [1, 2])
+def test_a_condition_of_many_values_looks_once_at_each_value_of_the_items(grammar: int) -> None:
+    names = [f"c{at} > d" for at in range(4_000)]
+    column = Column(len(names))
+    column.put(range(len(names)), names, names)
+    begun = process_time()
+
+    in_category = column.where(within_any([f"c{at}" for at in range(1_000)], grammar))
+    named = column.where(attribute_predicate(AttributeTest(one_of=(*names[:500], "other", 1))))
+
+    assert process_time() - begun < 1.0
+    assert in_category.tolist() == [at < 1_000 for at in range(4_000)]
+    assert named.tolist() == [at < 500 for at in range(4_000)]
+
+
+@pytest.mark.parametrize(
+    ("value", "of_one", "of_true"),
+    [
+        (1, True, False),
+        (1.0, True, False),
+        (True, False, True),
+        ("1", False, False),
+        ({"a": 1}, False, False),
+        ([["x"], 1], True, False),
+        ([{}, True], False, True),
+    ],
+)
+def test_a_value_is_one_of_several_if_it_is_equal_and_of_its_kind(
+    value: Any, of_one: bool, of_true: bool
+) -> None:
+    assert attribute_predicate(AttributeTest(one_of=(1, "x")))(value) is of_one
+    assert attribute_predicate(AttributeTest(one_of=(True, "x")))(value) is of_true

@@ -15,6 +15,7 @@ from recstream.core.history import table_rows as history_rows
 from recstream.core.ranking import describe
 from recstream.core.records import Recommendations
 from recstream.core.serving import rank_requested, visitor_history
+from recstream.core.steering.validate import MAX_REQUEST_TESTS
 from recstream.log.partitioner import partition_for
 from recstream.log.port import NewRecord
 from tests.bridge.bridge_world import CHANGELOG, a_list, checker_board, event
@@ -211,6 +212,9 @@ def test_so_many_requests_wait_for_a_position_that_others_are_answered(shop):
         ({"boost": [{"where": {"brand": "a"}, "by": 11}]}, "/boost/0/by"),
         ({"offset": 3, "cursor": "AAAAAAA="}, "/cursor"),
         ({"n": 1001}, "/n"),
+        ({"filter": {"any": [{"price": {"min": at}} for at in range(MAX_REQUEST_TESTS)]}}, ""),
+        ({"filter": {"attributes": {str(at): {"eq": 1} for at in range(MAX_REQUEST_TESTS)}}}, ""),
+        ({"filter": {"category": ["c" * 99] * 700}}, ""),
         ({"fields": ["colour"]}, "/fields/0"),
         ({"limit": 3}, ""),
     ],
