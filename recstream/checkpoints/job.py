@@ -26,11 +26,14 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         Partition to the folder of its database.
     is_requested : bool
         Somebody waits for the answer: announce the newest checkpoint again if nothing is new.
+    request : int
+        Control offset of the newest request, -1 for none.
     """
 
     settings: Settings
     tables: dict[int, str]
     is_requested: bool = False
+    request: int = -1
 
 
 def run_job(job: Job, *, clock_ms: Callable[[], int]) -> list[Manifest]:
@@ -54,7 +57,9 @@ def run_job(job: Job, *, clock_ms: Callable[[], int]) -> list[Manifest]:
         for partition, table in sorted(job.tables.items()):
             try:
                 manifest = write_checkpoint(
-                    checkpoints, Path(table), partition, changelog, clock_ms=clock_ms
+                    *(checkpoints, Path(table), partition, changelog),
+                    clock_ms=clock_ms,
+                    request=job.request,
                 )
             except CheckpointError as error:
                 unreadable.append(f"partition {partition}: {error}")
@@ -62,7 +67,9 @@ def run_job(job: Job, *, clock_ms: Callable[[], int]) -> list[Manifest]:
             if manifest is not None:
                 made.append(manifest)
             elif job.is_requested and (newest := checkpoints.newest(partition, changelog)):
-                checkpoints.announce(msgspec.structs.replace(newest, made_ts=clock_ms()))
+                checkpoints.announce(
+                    msgspec.structs.replace(newest, made_ts=clock_ms(), request=job.request)
+                )
             checkpoints.prune(partition, settings)
     if unreadable:
         raise CheckpointError("; ".join(unreadable))

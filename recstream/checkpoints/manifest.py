@@ -35,6 +35,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         Size of the file in bytes.
     n_users, n_entries, n_events : int
         Users, (user, item) entries, and events folded into them.
+    request : int or None
+        Control offset of the newest request for checkpoints that it answers, -1 without one; None where an
+        older version made it.
     is_verified : bool
         Folding the log from the checkpoint before it, or from the log's start, gave the same bytes.
     """
@@ -56,6 +59,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     n_entries: Count
     n_events: Count
     made_ts: int
+    request: int | None = None
     is_verified: bool = False
 
     @property

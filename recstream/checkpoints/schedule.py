@@ -11,6 +11,7 @@ import msgspec
 
 from recstream.checkpoints.index import Checkpoints
 from recstream.checkpoints.job import Job
+from recstream.checkpoints.manifest import Manifest
 from recstream.control import read_control
 from recstream.core.records import CheckpointRequested
 from recstream.errors import LogError
@@ -49,7 +50,7 @@ class CheckpointSchedule:
         self._now_s = now_s
         self._started_ms = clock_ms()
         self._due_s: dict[int, float] = {}
-        self._made_ms: dict[int, int] | None = None
+        self._made: dict[int, Manifest] | None = None
         self._request = -1
         self._answered: dict[int, int] = {}
         self._next_control = 0
@@ -86,22 +87,23 @@ class CheckpointSchedule:
         return sorted(p for p in asked | late if self._table_of(p).is_dir()), bool(asked)
 
     def _follow_requests(self) -> None:
-        """Read new requests. At the start, those with a newer checkpoint count as answered."""
-        event_log, is_start = self._checkpoints.log, self._made_ms is None
-        if self._made_ms is None:
-            self._made_ms = {each.partition: each.made_ts for each in self._checkpoints.all()}
+        """Read new requests. At the start, those that a checkpoint answers are known."""
+        event_log, is_start = self._checkpoints.log, self._made is None
+        if self._made is None:
+            self._made = {each.partition: each for each in self._checkpoints.all()}
         for offset, record in read_control(event_log, self._next_control):
             self._next_control = offset + 1
             if isinstance(record, CheckpointRequested):
                 self._request = offset
                 if is_start:
-                    newer = [p for p, ts in self._made_ms.items() if ts >= record.requested_ts]
-                    self._answered |= dict.fromkeys(newer, offset)
+                    done = [p for p, each in self._made.items() if _answers(each, offset, record)]
+                    self._answered |= dict.fromkeys(done, offset)
 
     def _first_due_s(self, partition: int, now_s: float, every_s: float) -> float:
         """Return when a partition is due; the first time by the age of its newest checkpoint."""
         if partition not in self._due_s:
-            made_ms = (self._made_ms or {}).get(partition, self._started_ms)
+            made = (self._made or {}).get(partition)
+            made_ms = self._started_ms if made is None else made.made_ts
             age_s = (self._clock_ms() - made_ms) / 1000
             self._due_s[partition] = now_s + every_s - min(max(age_s, 0.0), every_s)
         return self._due_s[partition]
@@ -129,6 +131,7 @@ class CheckpointSchedule:
             settings=self._settings,
             tables={partition: str(self._table_of(partition)) for partition in partitions},
             is_requested=is_requested,
+            request=self._request,
         )
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", "recstream", "checkpoint", "make"),
@@ -143,3 +146,10 @@ class CheckpointSchedule:
                 process.kill()
                 await process.wait()
         return process.returncode or 0
+
+
+def _answers(made: Manifest, offset: int, request: CheckpointRequested) -> bool:
+    """Return whether a checkpoint answers a request; of those of older versions two clocks are compared."""
+    if made.request is None:
+        return made.made_ts >= request.requested_ts
+    return made.request >= offset

@@ -32,10 +32,16 @@ def write_checkpoint(
     changelog: str,
     *,
     clock_ms: Callable[[], int],
+    request: int = -1,
 ) -> Manifest | None:
     """Write a checkpoint of a table's rows as they are now, and announce it.
 
     The worker continues: the rows are those of one moment, between two of its commits.
+
+    Parameters
+    ----------
+    request : int
+        See `Manifest`.
 
     Returns
     -------
@@ -76,6 +82,7 @@ def write_checkpoint(
         n_entries=counts.entries,
         n_events=counts.events,
         made_ts=clock_ms(),
+        request=request,
     )
     checkpoints.put(manifest, content)
     return manifest

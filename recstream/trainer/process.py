@@ -80,15 +80,21 @@ def _open(
         )
         event_log.create_topics(topic_specs(settings.partitions, settings.app_id))
         name = f"{socket.gethostname()}-{os.getpid()}"
-        trainer = Trainer(
-            settings,
-            event_log,
-            open_store(settings.models_url),
-            lease_for(event_log, name),
-            clock_ms=system_clock_ms,
-            name=name,
-            is_compiling=lambda: kernels.is_compiling,
-        )
+        lease = lease_for(event_log, name)
+        try:
+            trainer = Trainer(
+                settings,
+                event_log,
+                open_store(settings.models_url),
+                lease,
+                clock_ms=system_clock_ms,
+                name=name,
+                is_compiling=lambda: kernels.is_compiling,
+            )
+        except BaseException:
+            with contextlib.suppress(LogError):
+                lease.release()  # a member of the group that nobody polls would keep it
+            raise
         held.push(opened.pop_all())
     return event_log, trainer
 

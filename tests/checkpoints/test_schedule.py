@@ -3,14 +3,16 @@
 import asyncio
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from recstream.checkpoints import CheckpointSchedule
+from recstream.checkpoints import CheckpointSchedule, Job, run_job
 from recstream.checkpoints.schedule import RETRY_S
-from recstream.control import submit
+from recstream.control import read_control, submit
 from recstream.core.records import CheckpointRequested
 from recstream.settings import Settings
 from tests.checkpoints.conftest import MADE_MS
+from tests.worker.worker_world import GROUP
 
 EVERY_S = 100
 
@@ -90,14 +92,33 @@ async def test_a_request_is_answered_once_whatever_the_clock_of_who_asks(
     assert await schedule.at(2) == []
 
 
-async def test_a_request_from_before_the_start_is_answered_if_no_newer_checkpoint_is(
-    schedule_of, tables
+@pytest.mark.parametrize("ahead_ms", [-(10**9), 10**9])
+async def test_a_request_from_before_the_start_is_answered_once_whatever_the_clocks_say(
+    schedule_of, tables, ahead_ms
 ):
-    request(tables.log, MADE_MS - 1)
-    assert await schedule_of().at(0) == []
-    request(tables.log, MADE_MS + 1)
+    request(tables.log, MADE_MS + ahead_ms)
+    (offset,) = (offset for offset, _ in read_control(tables.log))
 
     assert await schedule_of().at(0, owned=(0, 1)) == [([0, 1], True)]
+    job = Job(
+        settings=Settings(broker=f"embedded://{tables.path}/log.db", app_id=GROUP,
+                          checkpoints=f"file://{tables.path}/checkpoints"),
+        tables={0: str(tables.table(0))},
+        is_requested=True,
+        request=offset,
+    )  # fmt: skip
+    run_job(job, clock_ms=lambda: MADE_MS)
+    assert await schedule_of().at(0) == []
+
+
+async def test_of_checkpoints_that_older_versions_made_the_time_counts(schedule_of, tables):
+    make = schedule_of
+    (made,) = tables.checkpoints.all(0)
+    tables.checkpoints.announce(msgspec.structs.replace(made, request=None))
+    request(tables.log, MADE_MS - 1)
+    assert await make().at(0) == []
+    request(tables.log, MADE_MS + 1)
+    assert await make().at(0, owned=(0, 1)) == [([0, 1], True)]
 
 
 async def test_after_a_failure_it_is_tried_again_later(schedule_of, tables, caplog):
