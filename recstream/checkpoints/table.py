@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 OFFSET_KEY = b"__faust\0offset__"
 """Faust's row with the offset of the newest changelog record in the database."""
-OPEN_ATTEMPTS = 5
+OPEN_ATTEMPTS = 20
 BATCH_ROWS = 20_000
 PARTIAL = ".restoring"
 
@@ -90,7 +90,11 @@ def write_checkpoint(
 
 @contextlib.contextmanager
 def _view(table: Path) -> Iterator[rocksdict.Rdict]:
-    """Open a database as it is at this moment, while its owner continues to write."""
+    """Open a database as it is at this moment, while its owner continues to write.
+
+    RocksDB reads which files there are, then the write-ahead logs. If the owner flushes in between, the
+    rows of a write-ahead log that was deleted are in neither: such a view is opened again.
+    """
     if not table.is_dir():
         raise NotFound(
             f"there is no table at {table}; a worker makes it when it owns the partition"
@@ -98,20 +102,33 @@ def _view(table: Path) -> Iterator[rocksdict.Rdict]:
     options = rocksdict.Options(raw_mode=True)
     options.set_max_open_files(-1)  # files that the owner replaces stay readable
     failure: Exception | None = None
-    for _ in range(OPEN_ATTEMPTS):  # a file may be replaced between finding and opening it
+    for _ in range(OPEN_ATTEMPTS):
         try:
+            before = _files_mark(table)
             database = rocksdict.Rdict(
                 str(table), options, access_type=rocksdict.AccessType.read_only()
             )
-        except Exception as error:  # noqa: BLE001 - rocksdict raises no other
+        except Exception as error:  # noqa: BLE001 - rocksdict raises no other; a file was replaced
             failure = error
             continue
         try:
+            if _files_mark(table) != before:
+                failure = None
+                continue
             yield database
         finally:
             database.close()
         return
-    raise CheckpointError(f"the table {table} can't be read: {failure}") from failure
+    raise CheckpointError(
+        f"the table {table} can't be read: {failure or 'its files change too fast'}; it is tried again"
+    ) from failure
+
+
+def _files_mark(table: Path) -> tuple[str, int, int]:
+    """Return what changes with every change to the set of a database's files: its manifest."""
+    name = (table / "CURRENT").read_text("ascii").strip()
+    found = (table / name).stat()
+    return name, found.st_size, found.st_mtime_ns
 
 
 def _rows(database: rocksdict.Rdict) -> Iterator[Row]:

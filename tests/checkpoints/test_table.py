@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import threading
 
 import msgspec
 import pytest
@@ -42,6 +43,66 @@ def test_a_table_is_read_while_its_owner_writes(tables, tmp_path):
 
     write_table(tables.checkpoints.read(made), made, tmp_path / "copy.db")
     assert rows(tmp_path / "copy.db") == expected
+
+
+def test_a_view_that_was_opened_while_the_owner_flushed_is_opened_again(tables, monkeypatch):
+    tables.feed(200)
+    owner = rocksdict.Rdict(str(tables.table(0)), rocksdict.Options(raw_mode=True))
+    opened, flushes = [], 2
+    open_database = rocksdict.Rdict
+
+    def open_while_flushing(*arguments, **options):
+        found = open_database(*arguments, **options)
+        if len(opened) < flushes:
+            owner[b"u1"] = owner[b"u1"]
+            owner.flush()
+        opened.append(found)
+        return found
+
+    monkeypatch.setattr(table.rocksdict, "Rdict", open_while_flushing)
+    made = tables.checkpoint()
+
+    assert len(opened) == flushes + 1
+    assert made == tables.checkpoints.newest(0)
+    flushes = 10**6
+    tables.store.delete(made.name)
+    with pytest.raises(CheckpointError, match="change too fast"):
+        tables.checkpoint()
+    assert not list(tables.store.folder.glob("*.parquet"))
+    owner.close()
+
+
+@pytest.mark.slow
+def test_a_view_lacks_no_row_that_the_owner_wrote_before_the_newest_one(tmp_path):
+    options = rocksdict.Options(raw_mode=True)
+    options.create_if_missing(create_if_missing=True)
+    options.set_write_buffer_size(1 << 20)  # flushed every 2,000 rows
+    owner = rocksdict.Rdict(str(tmp_path / "t.db"), options)
+    n_written, n_views = 0, 0
+    stopping = threading.Event()
+
+    def write() -> None:
+        nonlocal n_written
+        while not stopping.is_set():
+            batch = rocksdict.WriteBatch(raw_mode=True)
+            batch.put(b"%012d" % n_written, b"x" * 500)
+            batch.put(b"newest", b"%d" % n_written)
+            owner.write(batch)
+            n_written += 1
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        while n_views < 60 and n_written < 2_000_000:
+            with contextlib.suppress(CheckpointError), table._view(tmp_path / "t.db") as view:
+                keys = [key for key in view.keys() if key != b"newest"]  # noqa: SIM118 - no mapping
+                assert len(keys) == int(view.get(b"newest") or b"-1") + 1
+                n_views += 1
+    finally:
+        stopping.set()
+        writer.join()
+        owner.close()
+    assert n_views
 
 
 def test_a_table_that_is_there_is_left_alone(tables):
