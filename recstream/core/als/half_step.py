@@ -165,7 +165,13 @@ def axes_of(
 ) -> tuple[Float64s, Float32s]:
     """Return rotation and spectrum from the gramians (k, wide, wide) of `gramian_ranges`."""
     gramian = unobserved_weight * parts.sum(axis=0)[:n_factors, :n_factors]
-    values, vectors = np.linalg.eigh(gramian)  # reads the lower triangle only
+    try:
+        values, vectors = np.linalg.eigh(gramian)  # reads the lower triangle only
+    except np.linalg.LinAlgError as error:
+        raise ModelError(
+            "the products of the factors are not finite; scale the weights down or bring the exponents "
+            "nearer to 0"
+        ) from error
     spectrum = np.ones(width, np.float32)
     spectrum[:n_factors] = np.maximum(values[::-1], 0.0)
     return vectors[:, ::-1], spectrum

@@ -298,11 +298,9 @@ class ALSModel:
         InvalidInput
             Not made by `growing`, or invalid values; the model is unchanged.
         """
-        index = np.asarray(rows)
-        if index.ndim != 1 or (index.size and index.dtype.kind not in "iu"):
-            raise InvalidInput(f"rows must be a list of item rows, got {index.dtype} {index.shape}")
-        if len(np.unique(index)) != len(index) or (len(index) and index.min() < 0):
-            raise InvalidInput(f"rows must be distinct and at least 0, got {index.tolist()[:10]}")
+        index = as_item_rows(rows, "rows", 2**31 - 1)
+        if len(np.unique(index)) != len(index):
+            raise InvalidInput(f"rows must be distinct, got {index.tolist()[:10]}")
         values = as_matrix(factors, "factors", n_columns=self.n_factors, n_rows=len(index))
         new_counts = None if counts is None else as_counts(counts, "counts", len(index))
         self._items.put(index.astype(np.int64), values, new_counts)

@@ -35,6 +35,7 @@ from recstream.errors import InvalidInput
 
 _DEFAULT = Objective()
 MAX_FACTORS = 1 << 16
+MAX_ITERATIONS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,7 @@ class ALS:
     def _check(self) -> Objective:
         """Return the objective; raises `InvalidInput` for a wrong parameter."""
         as_whole(self.n_factors, "n_factors", 1, MAX_FACTORS)
-        as_whole(self.iterations, "iterations", 1)
+        as_whole(self.iterations, "iterations", 1, MAX_ITERATIONS)
         as_whole(self.seed, "seed", 0)
         if self.threads is not None:
             as_whole(self.threads, "threads", 1)

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from recstream.core.numeric.arrays import Float32s, Int32s, Int64s, csr_of
 from recstream.core.numeric.jit import compiled, interpretable_below
@@ -139,11 +140,13 @@ def _as_csr(matrix: Any, name: str, *, with_weights: bool) -> tuple[Int64s, Int3
             "coo",
         ):  # scipy trusts their indices when it converts them
             _check_before_conversion(matrix, name)
+        if matrix.format == "coo":  # repeated entries are summed
+            matrix = sp.coo_matrix((_summable(matrix.data), matrix.coords), matrix.shape)
         csr = matrix.tocsr()
     arrays = _kernel_arrays(csr, name, with_weights=with_weights)
     fault, where = _find_fault(*arrays, csr.shape[1])
     if fault == _UNSORTED:
-        csr = sp.csr_matrix((csr.data, csr.indices, csr.indptr), csr.shape, copy=True)
+        csr = sp.csr_matrix((_summable(csr.data), csr.indices, csr.indptr), csr.shape, copy=True)
         csr.sum_duplicates()
         arrays = _kernel_arrays(csr, name, with_weights=with_weights)
         fault, where = _find_fault(*arrays, csr.shape[1])
@@ -152,6 +155,12 @@ def _as_csr(matrix: Any, name: str, *, with_weights: bool) -> tuple[Int64s, Int3
     indptr, indices, weights = arrays
     n = indptr[-1]
     return arrays if n == len(indices) else (indptr, indices[:n], weights[:n])
+
+
+def _summable(weights: NDArray[Any]) -> NDArray[Any]:
+    """Return weights whose sums don't overflow where their own type is narrow."""
+    is_exact = weights.dtype.kind == "b" or weights.dtype in (np.float32, np.float64)
+    return weights if is_exact else weights.astype(np.float64)
 
 
 def _refuse(csr: Any, name: str, fault: int, where: int) -> NoReturn:

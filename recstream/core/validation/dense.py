@@ -13,6 +13,7 @@ from recstream.errors import InvalidInput
 
 Number = TypeVar("Number", bound=np.generic)
 _TWO = 2
+MAX_WHOLE = 2**63 - 1
 
 
 def kernel_array(array: Any, dtype: type[Number]) -> NDArray[Number]:
@@ -85,6 +86,8 @@ def as_counts(values: Any, name: str, n: int) -> Int64s:
         raise InvalidInput(f"{name} must be {n} whole numbers, got {array.dtype} {array.shape}")
     if n and array.min() < 0:
         raise InvalidInput(f"{name} must be at least 0, got {array.min()}")
+    if n and array.max() > MAX_WHOLE:
+        raise InvalidInput(f"{name} must be at most {MAX_WHOLE:,}, got {array.max():,}")
     return kernel_array(array, np.int64)
 
 
@@ -99,9 +102,6 @@ def as_item_rows(values: Any, name: str, n_items: int) -> Int32s:
             f"got {int(array.min())} to {int(array.max())}"
         )
     return kernel_array(array, np.int32)
-
-
-MAX_WHOLE = 2**63 - 1
 
 
 def as_finite(value: Any, name: str) -> float:

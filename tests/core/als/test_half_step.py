@@ -246,9 +246,9 @@ def test_a_delta_keeps_the_users_weights_of_its_generation():
 @pytest.mark.parametrize(
     ("rows", "factors", "message"),
     [
-        ([1, 1], np.zeros((2, 8)), "rows must be distinct and at least 0, got [1, 1]"),
-        ([-1], np.zeros((1, 8)), "rows must be distinct and at least 0"),
-        ([0.5], np.zeros((1, 8)), "rows must be a list of item rows"),
+        ([1, 1], np.zeros((2, 8)), "rows must be distinct, got [1, 1]"),
+        ([-1], np.zeros((1, 8)), "rows must be rows from 0"),
+        ([0.5], np.zeros((1, 8)), "rows must be item rows"),
         ([1], np.zeros((1, 7)), "factors must have 8 columns"),
         ([1], np.zeros((2, 8)), "factors must have 1 rows"),
         ([1], np.full((1, 8), np.nan), "factors must be finite, got nan in row 0"),

@@ -17,7 +17,7 @@ from recstream.core.evaluation.held_out_lists import split_entries
 from recstream.core.evaluation.metrics import hits, quality
 from recstream.core.search import ItemIndex, top_n
 from recstream.core.validation import as_csr_rows, as_excluded
-from recstream.errors import InvalidInput
+from recstream.errors import InvalidInput, ModelError
 
 MATRIX = sp.csr_matrix(np.array([[1, 1, 0], [0, 1, 1], [1, 0, 1]], np.float32))
 MODEL = ALS(2, iterations=1, threads=1).fit(MATRIX)
@@ -193,6 +193,19 @@ class Frame:
             lambda: ALSModel(np.ones((3, 2)), np.ones(3, int), objective={}, mean_user_count=1.0),
             "objective must be an Objective, got dict",
         ),
+        (lambda: ALS(iterations=2**62), "iterations must be at most 1,000,000"),
+        (
+            lambda: MODEL.replaced(item_counts=np.full(3, 2**63, np.uint64)),
+            "item_counts must be at most 9,223,372,036,854,775,807, got 9,223,372,036,854,775,808",
+        ),
+        (
+            lambda: MODEL.with_items(np.array([2**63], np.uint64), np.ones((1, 2))),
+            "rows must be rows from 0 to 2147483646, got 9223372036854775808",
+        ),
+        (
+            lambda: MODEL.with_items([2**40], np.ones((1, 2))),
+            "rows must be rows from 0 to 2147483646",
+        ),
         (
             lambda: as_csr_rows(sp.csr_matrix((2, 3)), "x", n_rows=3),
             "x must have 3 rows, got shape",
@@ -202,6 +215,45 @@ class Frame:
 def test_an_argument_of_a_wrong_type_is_named(call: Callable[[], object], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         call()
+
+
+@pytest.mark.parametrize("kind", ["csr", "coo"])
+@pytest.mark.parametrize(
+    ("dtype", "weight"),
+    [
+        (np.int8, 100),
+        (np.uint8, 200),
+        (np.int32, 2**31 - 1),
+        (np.uint64, 2**63),
+        (np.float16, 60_000),
+        (np.float32, 1.5),
+        (np.float64, 2.5),
+    ],
+)
+def test_weights_of_repeated_entries_are_summed_without_overflow(
+    kind: str, dtype: type[np.generic], weight: float
+) -> None:
+    weights, rows, columns = np.array([weight, 1, weight, 3], dtype), [0, 0, 0, 1], [2, 0, 2, 1]
+    matrix = sp.coo_matrix((np.ones(4), (rows, columns)), (2, 3))
+    if kind == "csr":
+        matrix = sp.csr_matrix((2, 3))
+        matrix.indptr, matrix.indices = np.array([0, 3, 4]), np.array(columns)
+    matrix.data = weights
+
+    found = as_csr_rows(matrix, "x")
+
+    assert found.indices.tolist() == [0, 2, 1]
+    assert found.weights.tolist() == [1.0, float(np.float32(2.0 * weight)), 3.0]
+    assert matrix.data.tolist() == [weight, 1, weight, 3]
+    assert as_excluded(matrix, "x", 2, 3)[1].tolist() == [0, 2, 1]
+
+
+@pytest.mark.parametrize("exponent", [-1e6, 1e6])
+def test_numbers_that_overflow_are_a_model_error(exponent: float) -> None:
+    als = ALS(2, iterations=1, threads=1, missing_exponents=(exponent, exponent))
+
+    with np.errstate(all="ignore"), pytest.raises(ModelError, match="not finite"):
+        als.fit(sp.csr_matrix(np.array([[1, 1, 0], [0, 0, 1]], np.float32)))
 
 
 def test_als_is_cloned_the_way_scikit_learn_does_it() -> None:
