@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -11,10 +14,11 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
+from recstream.core.history import table_rows
 from recstream.errors import InvalidSetting
 from recstream.log.kafka import KafkaLog
-from recstream.log.port import TopicPartition
-from recstream.log.topics import INTERACTIONS, TopicSpec
+from recstream.log.port import NewRecord, TopicPartition
+from recstream.log.topics import INTERACTIONS, TopicSpec, histories_changelog
 from tests.integration.roles import Role, until
 
 if TYPE_CHECKING:
@@ -68,6 +72,49 @@ def test_batches_of_any_compression_are_folded(
             producer.produce(INTERACTIONS, event(f"{codec}{number}", codec), codec.encode(), 0)
         assert producer.flush(30) == 0
         wait_until_folded(log, roles)
+    assert worker.end() == 0
+
+
+ODD_HEADERS = """
+import asyncio, sys, aiokafka
+
+class Odd(str):
+    def encode(self, *_):
+        return b"\\xff"
+
+async def main(servers, topic, value):
+    async with aiokafka.AIOKafkaProducer(bootstrap_servers=servers) as producer:
+        for headers in ([(Odd("x"), b"1")], [("recstream-forgotten", None)]):
+            await producer.send_and_wait(topic, value.encode(), b"odd", 0, headers=headers)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+"""Header names that are no UTF-8, and header values of null: Kafka checks neither."""
+
+
+def test_headers_of_any_bytes_stop_no_reader(
+    broker: Server, log: KafkaLog, tmp_path: Path, roles: list[Role]
+) -> None:
+    worker = start_worker(broker, tmp_path / "worker", roles)
+    names = [f"e{number}" for number in range(3)]
+    log.append([NewRecord(INTERACTIONS, b"u", event(names[0], "u"), 0)])
+    place = f"127.0.0.1:{broker.port}", INTERACTIONS, event(names[1], "u").decode()
+    subprocess.run(
+        [sys.executable, "-c", ODD_HEADERS, *place],
+        check=True,
+        env=os.environ | {"AIOKAFKA_NO_EXTENSIONS": "1"},  # its own Python code builds the record
+        timeout=60,
+    )
+    log.append([NewRecord(INTERACTIONS, b"u", event(names[2], "u"), 0)])
+
+    wait_until_folded(log, roles)
+
+    records = log.read(INTERACTIONS, 0, 0)
+    assert [record.headers for record in records] == [(), (), (("recstream-forgotten", b""),), ()]
+    rows = log.read(histories_changelog(GROUP), 0, 0)
+    history = table_rows.load("u", {each.key: each.value for each in rows}.get)
+    assert history is not None
+    assert history.n_ids == len(names)
     assert worker.end() == 0
 
 

@@ -97,6 +97,40 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer._max_poll_records = MAX_BATCH_RECORDS  # noqa: SLF001
         return consumer
 
+    async def _fetch_records(
+        self,
+        consumer: aiokafka.AIOKafkaConsumer,
+        active_partitions: set[TP],
+        timeout: float | None = None,  # noqa: ASYNC109 - the driver's own
+        max_records: int | None = None,
+    ) -> Any:
+        """Fetch; a batch that aiokafka can't read, as a header's name is no UTF-8, by the log's reader."""
+        tps = [driver.ensure_aiokafka_TP(tp) for tp in active_partitions or ()]
+        assigned = consumer._subscription.subscription.assignment  # noqa: SLF001 - `position` waits
+        before = {
+            tp: state.position
+            for tp in tps
+            if tp in assigned.tps and (state := assigned.state_value(tp)).has_valid_position
+        }
+        try:
+            return await super()._fetch_records(consumer, active_partitions, timeout, max_records)
+        except UnicodeDecodeError:
+            return await self._fetch_by_log(consumer, before)
+
+    async def _fetch_by_log(
+        self, consumer: aiokafka.AIOKafkaConsumer, positions: Mapping[aiokafka.TopicPartition, int]
+    ) -> dict[aiokafka.TopicPartition, list[Any]]:
+        """Read from these positions, which an unreadable batch leaves undefined, and go on behind them."""
+        event_log = cast(Transport, self.consumer.transport).log
+        found = {
+            tp: await asyncio.to_thread(event_log.read, *tp, at, MAX_BATCH_RECORDS)
+            for tp, at in positions.items()
+        }
+        kept = found.keys() & consumer.assignment()
+        for tp in kept:
+            consumer.seek(tp, found[tp][-1].offset + 1 if found[tp] else positions[tp])
+        return {tp: [_consumed(record) for record in found[tp]] for tp in kept}
+
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Go to the committed offsets, or where the app's setting says; changelogs are left alone."""
         found: Mapping[TP, int] = await self.call_thread(self._seek_to_committed)
@@ -137,6 +171,14 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             self.log.warning("offsets not committed: %r", error)
             return False
         return True
+
+
+def _consumed(record: Record) -> Any:
+    """Return a record as aiokafka gives it."""
+    topic, partition, offset, timestamp_ms, key, value, headers = record
+    sizes = tuple(-1 if each is None else len(each) for each in (key, value))
+    place = topic, partition, offset, timestamp_ms, 0
+    return aiokafka.ConsumerRecord(*place, key, value, None, *sizes, headers)
 
 
 class RebalanceListener(driver.ConsumerRebalanceListener):
@@ -198,7 +240,7 @@ class Consumer(BatchDelivery, driver.Consumer):
             fetched.timestamp,
             fetched.key,
             fetched.value,
-            tuple(fetched.headers),
+            tuple((name, value or b"") for name, value in fetched.headers),
         )
 
     async def _getmany(

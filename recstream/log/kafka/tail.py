@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from operator import methodcaller
 from typing import Any
 from uuid import uuid4
 
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 
 _SLICE_S = 0.05
 """How soon `poll` notices a `wake`; records are noticed at once."""
+# A call from C: the interpreter's own leaves an error of `headers` pending, and the next call fails.
+_headers_of = methodcaller("headers")
 
 
 class KafkaTail:
@@ -203,7 +206,7 @@ class KafkaTail:
             message.timestamp()[1],
             message.key(),
             message.value(),
-            tuple(message.headers() or ()),  # type: ignore[arg-type]
+            _headers(message),
         )
 
     def _handle_error(self, tp: TopicPartition, message: Message, error: KafkaError) -> None:
@@ -230,3 +233,12 @@ class KafkaTail:
             raise self._errors.translate(error, "reading") from error
         except RuntimeError as error:
             raise LogUnavailable(f"the tail is closed: {error}") from error
+
+
+def _headers(message: Message) -> tuple[tuple[str, bytes], ...]:
+    """Return a message's headers; none if a name is no UTF-8, which Kafka does not check."""
+    try:
+        found = _headers_of(message)
+    except (SystemError, UnicodeDecodeError):
+        return ()
+    return tuple((name, value or b"") for name, value in found or ())
