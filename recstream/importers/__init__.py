@@ -12,3 +12,4 @@ from recstream.importers.movielens import find_files, ratings_mapping, read_titl
 from recstream.importers.presets import prepare_source, preset, presets, recognise
 from recstream.importers.products import import_items, import_products
 from recstream.importers.topic import import_topic
+from recstream.importers.undo import undo_events

@@ -11,7 +11,7 @@ a finished one adds nothing.
 import hashlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
 
@@ -51,8 +51,10 @@ class ImportReport(msgspec.Struct):
     """Events found in the file."""
     imported: int = 0
     """Events appended by this run."""
+    undone: int = 0
+    """Events of an import that this run took back."""
     already: int = 0
-    """Events that an earlier run had appended."""
+    """Events that an earlier run had appended, or had taken back."""
     rejected: int = 0
     """Lines that are no events."""
     skipped: int = 0
@@ -244,19 +246,34 @@ def write_events(
     on_written : callable, optional
         Called with the number of events written so far and in all.
     """
-    group = import_group(digest)
-    done = min(event_log.committed(group).get(PROGRESS, 0), len(table))
-    report.already = done
+    done = report.already = min(import_progress(event_log, digest), len(table))
+    for n in append_events(event_log, table.in_time_order(done), digest, done):
+        report.imported += n
+        if on_written is not None:
+            on_written(done + report.imported, len(table))
+
+
+def append_events(
+    event_log: EventLog, events: Iterator[Event], digest: str, done: int
+) -> Iterator[int]:
+    """Append events and the import's progress, and yield the number of each append."""
     partitions = event_log.partitions(INTERACTIONS)
-    events = table.in_time_order(done)
     while batch := list(islice(events, APPEND_EVENTS)):
         done += len(batch)
-        event_log.append(list(envelopes(batch, partitions)), group=group, offsets={PROGRESS: done})
-        report.imported += len(batch)
-        if on_written is not None:
-            on_written(done, len(table))
+        offsets = {PROGRESS: done}
+        event_log.append(
+            list(envelopes(batch, partitions)), group=import_group(digest), offsets=offsets
+        )
+        yield len(batch)
 
 
+def import_progress(event_log: EventLog, digest: str) -> int:
+    """Return how many events an import has appended."""
+    return event_log.committed(import_group(digest)).get(PROGRESS, 0)
+
+
+UNDOING = "-undo"
+"""Ends the names of an undoing and of its events."""
 _NEWER_OPTIONS = ("session", "others", "item_suffix", "order", "fill", "on")
 """Options that imports of earlier versions lack: without them, an import keeps its name."""
 _DEFAULTS = ColumnMapping.__struct_fields__[-len(ColumnMapping.__struct_defaults__) :]
@@ -328,5 +345,7 @@ def import_events(
         report.notes.append("no column of times is named (--time): events have the file's own time")
     digest = import_digest(source, mapping, once=once, at_ms=at_ms)
     write_events(event_log, table, digest, report, on_written)
+    if report.already and import_progress(event_log, digest + UNDOING):
+        report.notes.append("this import was undone; the same rows are not appended again")
     report.seconds = time.perf_counter() - started_s
     return report

@@ -29,6 +29,7 @@ from recstream.importers import (
     ratings_mapping,
     read_titles,
     recognise,
+    undo_events,
 )
 from recstream.process import stopped_by_signals
 from recstream.settings import Settings, read_bounded
@@ -187,6 +188,7 @@ def products(
 @click.option("--at", type=click.DateTime(), help="Time of rows without one.  [default: file's]")
 @click.option("--split", help="Separates several items in the item column.")
 @click.option("--once", is_flag=True, help="Count an item of a user once.")
+@click.option("--undo", is_flag=True, help="Take back what the same command imported.")
 @click.option("--user-prefix", help="Put before each user id.")
 @click.option("--item-prefix", help="Put before each item id.")
 @delimiter_option
@@ -238,15 +240,14 @@ def events(settings: Settings, file: str, query: str | None, as_json: bool, **ho
         )
         mapping, found = _mapping(source, how)
         source, notes = prepare_source(source, mapping, header=how["header"])
+        at_ms = how["at"] and timestamp_ms(how["at"].replace(tzinfo=UTC))
+        shared = {"once": how["once"], "at_ms": at_ms, "on_written": run.on_written}
+        if how["undo"]:
+            run.finish(undo_events(run.log, source, mapping, **shared), done="undone")
+            return
+        notes = [*found, *notes]
         report = import_events(
-            run.log,
-            source,
-            mapping,
-            strict=how["strict"],
-            once=how["once"],
-            at_ms=how["at"] and timestamp_ms(how["at"].replace(tzinfo=UTC)),
-            notes=[*found, *notes],
-            on_written=run.on_written,
+            run.log, source, mapping, strict=how["strict"], notes=notes, **shared
         )
         run.finish(report)
 
@@ -280,6 +281,8 @@ def _topic(settings: Settings, url: str, how: dict[str, Any], *, as_json: bool) 
     if not how["preset"] and not {"user", "item"} <= given.keys():
         raise InvalidInput("a topic needs --mapping, --preset, or --user and --item")
     mapping = _mapped(preset(how["preset"]) if how["preset"] else None, given)
+    if how["undo"]:
+        raise InvalidInput("--undo is for files; the import of a topic can't be undone")
     if mapping.join or mapping.fill or mapping.order:
         raise InvalidInput("join, fill and order are for files; records of a topic stand alone")
     stopping = threading.Event()

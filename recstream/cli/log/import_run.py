@@ -44,20 +44,19 @@ class Import:
         """Shows how many events were appended; None without a terminal."""
         return None if self._bars is None else self._bars.written
 
-    def finish(self, report: ImportReport) -> None:
-        """Print the report."""
+    def finish(self, report: ImportReport, *, done: str = "imported") -> None:
+        """Print the report; ``done`` says what was done with the events."""
         if self._bars is not None:
             self._bars.close()
-        rate = report.imported / max(report.seconds, 1e-9)
-        lines = [
-            f"{_counted(report.imported, 'event')} imported in {report.seconds:.2f} s ({rate:,.0f}/s)"
-        ]
+        n = report.imported + report.undone
+        rate = n / max(report.seconds, 1e-9)
+        lines = [f"{_counted(n, 'event')} {done} in {report.seconds:.2f} s ({rate:,.0f}/s)"]
         if report.users:
             lines.append(
                 f"the file names {_counted(report.users, 'user')} and {_counted(report.items, 'item')}"
             )
         if report.already:
-            lines.append(f"{report.already:,} had been imported before")
+            lines.append(f"{report.already:,} had been {done} before")
         if report.products:
             lines.append(f"{_counted(report.products, 'product')} put into the catalogue")
         if report.skipped:
