@@ -70,10 +70,25 @@ def recognise(source: Source, prefix: str = "") -> str:
     }
     if not fitting:
         raise InvalidInput(
-            f"no preset has these columns: {source.shown_columns or 'none'}; name the columns by --user, --item and --time, or "
-            f"a preset by --preset: {', '.join(presets())}"
+            f"no preset has these columns: {source.shown_columns or 'none'}{_most_like(names, prefix)}; name the "
+            f"columns by --user, --item and --time, or a preset by --preset: {', '.join(presets())}"
         )
     return max(fitting, key=fitting.__getitem__)
+
+
+def _most_like(names: set[str], prefix: str) -> str:
+    """Return the preset that has most of the columns, and those that are missing; case does not count."""
+    there = {name.casefold() for name in names}
+    best, share = "", 0.5
+    for name, each in presets().items():
+        found = [column for column in each.recognise if column.casefold() in there]
+        if name.startswith(prefix) and found and len(found) / len(each.recognise) > share:
+            missing = [column for column in each.recognise if column not in names]
+            best, share = (
+                f" ({name} also needs {', '.join(missing)})",
+                len(found) / len(each.recognise),
+            )
+    return best
 
 
 def prepare_source(

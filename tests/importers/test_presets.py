@@ -1,6 +1,7 @@
 """Presets: a file of each source's shape is recognised and read, end to end through the command."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from recstream.importers import presets
-from tests.importers.imports import imported, logged
+from recstream.errors import InvalidInput
+from recstream.importers import Source, presets, recognise
+from tests.importers.imports import imported, logged, put
 
 BESIDE = {
     "instacart-two-files": {
@@ -350,3 +352,26 @@ def test_an_error_in_standard_input_names_it(tmp_path: Path) -> None:
 def test_a_mapping_of_several_rows_is_refused_for_a_topic(run: Callable[..., Any]) -> None:
     result = run("import", "events", "kafka://127.0.0.1:1/t", "--preset", "instacart-two-files")
     assert "join, fill and order are for files" in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("visitorid,event,itemid", "(retailrocket also needs timestamp)"),
+        ("TIMESTAMP,VISITORID,EVENT,ITEMID", "(retailrocket also needs timestamp, visitorid, event, itemid)"),
+        ("alpha,beta", "these columns: alpha, beta; name the columns"),
+    ],
+)  # fmt: skip
+def test_columns_that_miss_one_of_a_preset_name_it(tmp_path, header, expected):
+    path = put(tmp_path, f"{header}\n{'1,' * header.count(',')}1\n")
+
+    with pytest.raises(InvalidInput, match=re.escape(expected)):
+        recognise(Source(path))
+
+
+def test_a_json_line_in_another_encoding_is_rejected_in_words(tmp_path):
+    rows = Source(put(tmp_path, b'{"a": 1}\n{"a": "\xff"}\n', "f.jsonl")).rows()
+
+    (_, first), (_, second) = rows
+    assert first == {"a": 1}
+    assert second.reason == "expected text in the file's encoding, got other bytes (--encoding)"

@@ -334,8 +334,13 @@ def _json_rows(lines: Lines) -> Rows:
             yield number, decode(line)
         except RecursionError:
             yield number, BadLine("expected a JSON object, got one that nests too deep")
-        except (msgspec.DecodeError, UnicodeError) as error:
+        except msgspec.DecodeError as error:
             yield number, _lenient_row(line) or BadLine(str(error))
+        except UnicodeError:
+            yield (
+                number,
+                BadLine("expected text in the file's encoding, got other bytes (--encoding)"),
+            )
 
 
 def _lenient_row(line: str) -> dict[str, Any] | None:
