@@ -16,7 +16,6 @@ from pathlib import Path
 from types import FrameType
 
 import msgspec
-from ulid import ULID
 
 from recstream.core.records import (
     GenerationAnnounced,
@@ -45,8 +44,9 @@ from recstream.process import COMPILING
 from recstream.runtime.demo_shop import is_empty, seed_shop
 from recstream.runtime.doctor import check_port, prepare_data_dir
 from recstream.runtime.supervisor import DirectoryLock, Role, Supervisor, role_command
+from recstream.runtime.traffic import BridgeTraffic
 from recstream.settings import Settings, child_environ, unknown_variables
-from recstream.simulate import DemoTraffic, is_seeded
+from recstream.simulate import is_seeded
 
 CHECK_S = 0.1
 
@@ -162,7 +162,6 @@ class _System:
 
     def run(self) -> int:
         event_log: EventLog | None = None
-        traffic: DemoTraffic | None = None
         try:
             event_log = open_log(self.settings.broker_url, self.settings)
             event_log.create_topics(topic_specs(self.settings.partitions))
@@ -170,9 +169,14 @@ class _System:
             self._start_roles()
             self._seed(event_log)
             self._wait_until_live(progress)
-            traffic = self._start_traffic(event_log)
+            rate = self.options.traffic if is_seeded(event_log) else 0.0
+            traffic = BridgeTraffic(self.settings, rate, lambda: _now().timestamp())
             while True:
                 self.supervisor.check()
+                if (bridge := self.supervisor.roles[0].process) is not None:
+                    said = traffic.keep(self._url(), bridge.pid)
+                    if said:
+                        self.say("traffic", said)
                 progress.follow(1.0)
         except Interrupted as request:
             self.say("stopping", "stopping …")
@@ -180,8 +184,6 @@ class _System:
         finally:
             # The bridge stops first, so that no new event comes in; then the worker drains the log.
             self.supervisor.stop()
-            if traffic is not None:
-                traffic.stop()
             if event_log is not None:
                 event_log.close()
             self.say("stopped", "all stopped")
@@ -194,7 +196,9 @@ class _System:
         for number, role in enumerate(names):
             name = role if names.count(role) == 1 else f"{role}-{number}"
             path = None if self.options.verbose else self._log_path(name)
-            command = role_command(role, self.options.flags)
+            # The operator of `up` asked for the traffic, so the bridge needs no other setting.
+            more = ["--set=allow_traffic=true"] if role == "bridge" and self.options.traffic else []
+            command = role_command(role, [*self.options.flags, *more])
             self.supervisor.add(Role(name, command, path, self.lock_fd, environ))
         where = "" if self.options.verbose else f"; their log lines are in {self._log_path('')}"
         self.say("roles", f"{', '.join(names)} started{where}")
@@ -208,20 +212,6 @@ class _System:
         self.say("shop", "making the demo shop …", done=False)
         items, events = seed_shop(event_log, seed=self.settings.seed, now=_now())
         self.say("shop", f"a demo shop with {items:,} products and {events:,} past events")
-
-    def _start_traffic(self, event_log: EventLog) -> DemoTraffic | None:
-        if not self.options.traffic or not is_seeded(event_log):
-            return None
-        traffic = DemoTraffic(
-            event_log,
-            seed=self.settings.seed,
-            rate=self.options.traffic,
-            now=_now,
-            new_id=lambda: str(ULID()),
-        )
-        traffic.start()
-        self.say("traffic", f"synthetic customers send {self.options.traffic:g} events/s")
-        return traffic
 
     def _wait_until_live(self, progress: _ProgressFeed) -> None:
         url = ""

@@ -51,6 +51,10 @@ def test_an_empty_folder_becomes_a_shop_with_trained_lists(tmp_path: Path) -> No
         up.wait_for("traffic")
         before = get(f"{live['url']}/v1/pipeline")
         wait_until(lambda: get(f"{live['url']}/v1/pipeline") != before, "traffic is folded")
+        assert get(f"{live['url']}/v1/traffic")["rate"] == 50
+        os.kill(up.role("bridge"), signal.SIGKILL)
+        url = wait_until(lambda: new_url(tmp_path / "bridge.json", live["url"]), "another bridge")
+        wait_until(lambda: get(f"{url}/v1/traffic")["rate"] == 50, "traffic after a restart")
 
         code, errors = up.stop()
 

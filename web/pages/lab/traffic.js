@@ -11,7 +11,7 @@ import { timeText } from "../../state/log-words.js";
 
 export function Traffic() {
   const traffic = useFetch("/v1/traffic", {}, { everyMs: 2000 });
-  return html`<${Card} title="Synthetic traffic" about="Made-up customers browse the demo shop. Their events are real records of this log, and the model learns from them. The customers of recstream up (option --traffic) are not counted here.">
+  return html`<${Card} title="Synthetic traffic" about="Made-up customers browse the demo shop. Their events are real records of this log, and the model learns from them. recstream up switches it on for the demo shop (option --traffic).">
     <${Fetched} of=${traffic} what="The traffic">${(/** @type {any} */ state) => html`<${Switch} state=${state} reload=${traffic.reload} />`}<//>
   <//>`;
 }
@@ -25,7 +25,7 @@ function Switch({ state, reload }) {
     reload();
   };
   return html`<div class="stats">
-      <${Stat} name="Events a second" value=${state.rate} about="That this bridge sends now. Traffic of recstream up comes on top." />
+      <${Stat} name="Events a second" value=${state.rate} about="That this bridge sends now." />
       <${Stat} name="Sent" value=${count(state.n_sent)} about="Events since the traffic was switched on." />
       <${Stat} name="Since" value=${state.since_ts === null ? "–" : timeText(state.since_ts).slice(11, 19)} about="When it was switched on." />
     </div>
@@ -35,7 +35,7 @@ function Switch({ state, reload }) {
       event.preventDefault();
       void change(Number(rate));
     }}>
-      <label class="field">Events a second<input type="number" min="0.1" max="200" step="any" value=${rate} onInput=${(/** @type {any} */ event) => setRate(event.target.value)} /></label>
+      <label class="field">Events a second<input type="number" min="0.1" max="1000" step="any" value=${rate} onInput=${(/** @type {any} */ event) => setRate(event.target.value)} /></label>
       <button type="submit" class="button button-main" disabled=${isBusy || state.why_not !== ""}>${state.rate > 0 ? "Change the rate" : "Switch on"}</button>
       <button type="button" class="button" disabled=${isBusy || state.rate === 0} onClick=${() => void change(0)}>Switch off</button>
     </form>`;

@@ -10,7 +10,7 @@ from recstream.bridge.http.routing import route
 from recstream.bridge.traffic import TrafficState
 from recstream.simulate import is_seeded
 
-MAX_RATE = 200.0
+MAX_RATE = 1000.0
 
 
 class TrafficAnswer(TrafficState, frozen=True, kw_only=True):

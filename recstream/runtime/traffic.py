@@ -1,0 +1,60 @@
+"""Have the bridge send traffic of the demo shop, so that its page shows it and can stop it."""
+
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+
+import msgspec
+
+from recstream.settings import Settings
+
+OVERLOADED = 503
+TIMEOUT_S = 5.0
+
+
+class BridgeTraffic:
+    """Switches the traffic on in each bridge once: a bridge that was started again sends none.
+
+    Parameters
+    ----------
+    rate : float
+        Events a second; 0: the bridge is left alone.
+    now_s : callable
+        Seconds since 1970, for the token.
+    """
+
+    def __init__(self, settings: Settings, rate: float, now_s: Callable[[], float]) -> None:
+        self._settings = settings
+        self._rate = rate
+        self._now_s = now_s
+        self._process_id = 0
+
+    def keep(self, url: str, process_id: int) -> str:
+        """Switch the traffic on if this bridge process has not been asked; return what to say, or nothing.
+
+        A bridge that does not answer yet is asked again by the next call.
+        """
+        if not self._rate or not url or process_id == self._process_id:
+            return ""
+        body = msgspec.json.encode({"rate": self._rate})
+        headers = {"Content-Type": "application/json"}
+        if self._settings.secret:
+            from recstream.bridge.auth import Authenticator  # noqa: PLC0415 - slow to import
+
+            token, _ = Authenticator(self._settings.secret, now=self._now_s).issue(None)
+            headers["Authorization"] = f"Bearer {token}"
+        request = urllib.request.Request(f"{url}/v1/traffic", body, headers, method="PUT")  # noqa: S310 - our own bridge
+        said = (
+            f"synthetic customers send {self._rate:g} events/s; the page's lab shows and stops them"
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT_S):  # noqa: S310
+                pass
+        except urllib.error.HTTPError as error:
+            if error.code == OVERLOADED:
+                return ""
+            said = f"no synthetic traffic: the bridge answered {error.code} {error.reason}"
+        except OSError:
+            return ""
+        is_first, self._process_id = self._process_id == 0, process_id
+        return said if is_first else ""
