@@ -28,9 +28,12 @@ from recstream.log import (
 from recstream.settings import Settings
 
 if TYPE_CHECKING:
-    from recstream.time_travel import Change
+    from recstream.core.records import Recommendations
+    from recstream.time_travel import Change, ListDiff
 
 WIDTH = 160
+MAX_EVENTS = 10
+"""Events of a step that are named; an import puts many into one."""
 
 
 @click.group("log")
@@ -135,14 +138,32 @@ def diff(settings: Settings, user: str, a: str, b: str, as_json: bool) -> None:
 
     with time_travel(settings) as travel:
         found = diff_lists(travel, user, moment(a), moment(b))
-    lines = [f"{user}: {_change(found.change)}"]
+    say(found, diff_text(found), as_json=as_json)
+
+
+def diff_text(found: ListDiff) -> str:
+    """Return a comparison as text: the two lists, the whole change, then each list in between."""
+    lines = [
+        f"{found.user}: from {_described(found.before)} to {_described(found.after)}",
+        f"    {_change(found.change)}",
+    ]
+    if len(found.steps) > 1:
+        lines.append(f"in {len(found.steps)} steps:")
     for step in found.steps:
-        events = ", ".join(f"{event.type} {event.item} ({event.offset})" for event in step.events)
+        events = [f"{event.type} {event.item} ({event.offset})" for event in step.events]
+        if (n := len(events) - MAX_EVENTS) > 1:
+            events = [f"{n} earlier events", *events[n:]]
         model = f"generation {step.generation}.{step.delta}" if step.model_changed else ""
         steering = "steering changed" if step.steering_changed else ""
-        cause = "; ".join(filter(None, (events, model, steering)))
+        cause = "; ".join(filter(None, (", ".join(events), model, steering)))
         lines.append(f"  as of {step.as_of}  {cause or 'no new event'}\n    {_change(step.change)}")
-    say(found, "\n".join(lines), as_json=as_json)
+    return "\n".join(lines)
+
+
+def _described(body: Recommendations | None) -> str:
+    if body is None or body.as_of is None:
+        return "no list" if body is None else f"the list {body.rec_id}"
+    return f"the list as of {body.as_of.offset} (generation {body.generation}.{body.delta})"
 
 
 def _change(change: Change) -> str:

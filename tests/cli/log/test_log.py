@@ -9,11 +9,14 @@ import msgspec
 import pytest
 
 from recstream.cli import run
+from recstream.cli.log.records import diff_text
 from recstream.core.events import Event, encode_event, from_timestamp_ms
-from recstream.core.records import Item, Recommendations, RecommendedItem
+from recstream.core.records import AsOf, Item, Recommendations, RecommendedItem
 from recstream.log.port import EventLog, NewRecord, TopicPartition
 from recstream.log.topics import CATALOGUE, INTERACTIONS, RECOMMENDATIONS
 from recstream.settings import Settings
+from recstream.time_travel.changes import compare
+from recstream.time_travel.list_diff import EventBetween, ListDiff, Step
 
 
 def append_list(event_log: EventLog) -> None:
@@ -297,3 +300,36 @@ def test_what_is_not_there_yet_is_said_with_what_to_do(
         run([*command, *data])
         captured = capsys.readouterr()
         assert said in captured.out + captured.err, command
+
+
+def test_a_comparison_begins_with_the_two_lists_and_the_whole_change() -> None:
+    def a_list(offset: int, *items: str) -> Recommendations:
+        return Recommendations(
+            rec_id="r", user="ada", generation=1, delta=offset, source="fold-in",
+            items=tuple(RecommendedItem(item=each, rank=n, score=1.0) for n, each in enumerate(items, 1)),
+            as_of=AsOf(partition=0, offset=offset),
+        )  # fmt: skip
+
+    def step(offset: int, before: Recommendations | None, after: Recommendations, n: int) -> Step:
+        event = EventBetween(offset=offset, id="e", type="view", item="p1", ts=None)
+        return Step(
+            rec_id="r", source="fold-in", as_of=offset, generation=1, delta=offset, model_changed=False,
+            steering_changed=False, events=(event,) * n,
+            change=compare(before.items if before else (), after.items),
+        )  # fmt: skip
+
+    first, last = a_list(4, "a", "b"), a_list(5, "b", "c")
+    found = ListDiff(
+        user="ada", before=None, after=last, change=compare((), last.items),
+        steps=(step(4, None, first, 84), step(5, first, last, 1)),
+    )  # fmt: skip
+
+    assert diff_text(found).splitlines() == [
+        "ada: from no list to the list as of 5 (generation 1.5)",
+        "    + b at 1, + c at 2",
+        "in 2 steps:",
+        "  as of 4  74 earlier events, " + ", ".join(["view p1 (4)"] * 10),
+        "    + a at 1, + b at 2",
+        "  as of 5  view p1 (5)",
+        "    + c at 2, - a from 1, b 2 → 1",
+    ]
