@@ -29,6 +29,9 @@ METHODS = {
     "post_recommendations": "recommend_for_visitor",
     "post_rank": "rank",
     "post_shelves": "shelves",
+    "post_shelf": "shelf",
+    "post_bought_together": "bought_together",
+    "post_again": "again",
     "post_similar_items": "similar_items",
     "get_popular": "popular",
     "get_explanation": "explain",
@@ -42,7 +45,7 @@ METHODS = {
     "delete_item": "delete_item",
 }
 """Operations that a shop calls, and their methods; what operators call is in the command line."""
-OF_THE_PAGE = ("Explanation", "Item", "Shelves", "Steering")
+OF_THE_PAGE = ("Explanation", "Item", "ShelvesAnswer", "Steering")
 """Schemas of REST that the page's own types are made of, besides all WebSocket messages."""
 PAGE_TYPES_HEAD = """/**
  * Messages of the WebSocket and answers of REST. Written from the AsyncAPI and OpenAPI documents by

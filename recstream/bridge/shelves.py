@@ -57,7 +57,7 @@ class Shelves(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     requested: Requested | None = None
 
 
-class ShelfEntry(msgspec.Struct, frozen=True, kw_only=True):
+class ShelfEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An item of a shelf.
 
     Attributes
@@ -71,8 +71,8 @@ class ShelfEntry(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     item: str
-    rank: int
-    score: float
+    rank: int = 0
+    score: float | None = None
 
 
 class CategoryShelf(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -171,6 +171,12 @@ class ShelfMaker:
                 self._similar[key] = made
                 self._n_cached += size
             return self._similar[key]
+
+    def knows(self, item: str) -> bool:
+        """Return whether the active generation contains an item."""
+        with self._sources.active.lock.read():
+            generation = self._sources.active.generation
+            return generation is not None and item in generation.rows
 
     def warnings(self, request: ListRequest) -> tuple[str, ...]:
         """Return what a request names that the active generation does not have."""

@@ -21,11 +21,25 @@ class Boosted(TypedDict):
     score: float
 
 
+class Counted(TypedDict):
+    """The events that were counted: of each partition, from the first offset to before the next."""
+
+    first: dict[str, int]
+    next: dict[str, int]
+
+
 class ItemsPage(TypedDict):
     """A page of items, and the cursor of the next page; empty on the last one."""
 
     items: list[Item]
     next: str
+
+
+class ListedShelf(TypedDict):
+    """The best items of a category, or of all if it is empty."""
+
+    category: NotRequired[str]
+    items: list[ListedEntry]
 
 
 class ForgetAccepted(TypedDict):
@@ -44,14 +58,6 @@ class ItemsAnswer(TypedDict):
     position: LogPosition
 
 
-class Shelf(TypedDict):
-    """Items recommended because of one history entry."""
-
-    item: str
-    event: str
-    items: list[ShelfItem]
-
-
 class Unranked(TypedDict):
     """A candidate that has no place in the order, and why."""
 
@@ -68,6 +74,14 @@ class UserAccepted(TypedDict):
     position: LogPosition
 
 
+class ViewedShelf(TypedDict):
+    """Items recommended because of one history entry."""
+
+    item: str
+    event: str
+    items: list[ViewedEntry]
+
+
 class EventsAnswer(TypedDict):
     """The result for the events of a request."""
 
@@ -75,6 +89,15 @@ class EventsAnswer(TypedDict):
     duplicates: int
     rejected: list[RejectedEvent]
     position: LogPosition
+
+
+class ListedEntry(TypedDict):
+    """An item of a shelf, with the fields that were asked for."""
+
+    item: str
+    rank: NotRequired[int]
+    score: NotRequired[float | None]
+    details: NotRequired[Item | None]
 
 
 class MergeAccepted(TypedDict):
@@ -99,9 +122,9 @@ class SimilarItem(TypedDict):
     """A similar item: similarity, reasons, and its catalogue entry."""
 
     item: str
-    score: float
-    why: list[Similarity]
-    details: Item | None
+    score: NotRequired[float | None]
+    why: NotRequired[list[Similarity]]
+    details: NotRequired[Item | None]
 
 
 class Similarity(TypedDict):
@@ -143,16 +166,6 @@ class RejectedItem(TypedDict):
     detail: str
 
 
-class ShelfItem(TypedDict):
-    """An item of a shelf."""
-
-    item: str
-    rank: int
-    score: float
-    share: float
-    shared: NotRequired[list[str]]
-
-
 class Sources(TypedDict):
     """A score by source; the five parts add up to it."""
 
@@ -185,6 +198,17 @@ class SimilarAnswer(TypedDict):
     warnings: NotRequired[list[str]]
 
 
+class ViewedEntry(TypedDict):
+    """An item of a shelf, with the fields that were asked for."""
+
+    item: str
+    rank: NotRequired[int]
+    score: NotRequired[float | None]
+    share: float
+    shared: NotRequired[list[str]]
+    details: NotRequired[Item | None]
+
+
 class Reason(TypedDict):
     """Why an item is in a list: the contribution of one source to its score."""
 
@@ -197,16 +221,29 @@ class Reason(TypedDict):
     rule: NotRequired[str]
 
 
-class Shelves(TypedDict):
-    """A user's shelves, made on request from the newest history known to this bridge."""
+class ShelvesAnswer(TypedDict):
+    """A user's shelves, with the fields of their items that were asked for."""
 
     rec_id: str
     user: str
     generation: int
     delta: NotRequired[int]
     as_of: NotRequired[AsOf | None]
-    shelves: list[Shelf]
+    shelves: list[ViewedShelf]
     requested: NotRequired[Requested | None]
+
+
+class KindAnswer(TypedDict):
+    """Shelves of one kind, with the fields of their items that were asked for."""
+
+    kind: Literal["again", "bought-together", "newest", "popular", "trending"]
+    generation: int
+    delta: NotRequired[int]
+    now: NotRequired[int]
+    counted: NotRequired[Counted | None]
+    shelves: list[ListedShelf]
+    requested: Requested
+    next: NotRequired[str]
 
 
 class Contribution(TypedDict):

@@ -157,6 +157,13 @@ class ListBody(TypedDict):
     fields: NotRequired[list[Literal["details", "rank", "score", "was", "why"]]]
 
 
+class KindBody(ListBody):
+    """A shelf for everybody; one, or one of each category."""
+
+    by: NotRequired[Literal["", "category"]]
+    shelves: NotRequired[int]
+
+
 class ShelfBody(ListRequest):
     """Number of shelves, items on each, and places of the list that are displayed elsewhere."""
 

@@ -10,16 +10,18 @@ from recstream.client.answers import (
     Item,
     ItemsAnswer,
     ItemsPage,
+    KindAnswer,
     ListAnswer,
     MergeAccepted,
     RankAnswer,
-    Shelves,
+    ShelvesAnswer,
     SimilarAnswer,
     UserAccepted,
 )
 from recstream.client.bodies import (
     Event,
     ItemFields,
+    KindBody,
     ListBody,
     MergeRequest,
     RankBody,
@@ -124,9 +126,28 @@ class Methods:
         )
         return answer
 
-    def shelves(self, user: str, /, **body: Unpack[ShelfBody]) -> Shelves:
+    def shelves(self, user: str, /, **body: Unpack[ShelfBody]) -> ShelvesAnswer:
         """Return shelves of items related to a user's strongest items: because you viewed X."""
-        answer: Shelves = self.call("POST", "/v1/users/{user}/shelves", {"user": user}, {}, body)
+        answer: ShelvesAnswer = self.call(
+            "POST", "/v1/users/{user}/shelves", {"user": user}, {}, body
+        )
+        return answer
+
+    def shelf(self, kind: str, /, **body: Unpack[KindBody]) -> KindAnswer:
+        """Return items that are trending, newest or popular, also by category."""
+        answer: KindAnswer = self.call("POST", "/v1/shelves/{kind}", {"kind": kind}, {}, body)
+        return answer
+
+    def bought_together(self, item: str, /, **body: Unpack[ListBody]) -> KindAnswer:
+        """Return items that are likelier in a basket with this one: lift, shrunk towards 1."""
+        answer: KindAnswer = self.call(
+            "POST", "/v1/items/{item}/bought-together", {"item": item}, {}, body
+        )
+        return answer
+
+    def again(self, user: str, /, **body: Unpack[ListBody]) -> KindAnswer:
+        """Return items that a user is due to buy again, where repeats are normal."""
+        answer: KindAnswer = self.call("POST", "/v1/users/{user}/again", {"user": user}, {}, body)
         return answer
 
     def merge_session(self, user: str, body: MergeRequest) -> MergeAccepted:
@@ -203,6 +224,9 @@ class AsyncMethods:
     rank = _awaited(Methods.rank)
     popular = _awaited(Methods.popular)
     shelves = _awaited(Methods.shelves)
+    shelf = _awaited(Methods.shelf)
+    bought_together = _awaited(Methods.bought_together)
+    again = _awaited(Methods.again)
     merge_session = _awaited(Methods.merge_session)
     put_user = _awaited(Methods.put_user)
     forget_user = _awaited(Methods.forget_user)

@@ -133,7 +133,7 @@ def _values(kind: Any, path: str) -> list[str]:
     found: list[str] = []
     for node in _at(kind, [*parents, last] if last else []):
         if isinstance(node, inspect.LiteralType):
-            found += map(str, node.values)
+            found += [str(value) for value in node.values if value != ""]
     for node in _at(kind, parents):
         if isinstance(node, inspect.StructType) and node.tag_field == last:
             found.append(str(node.tag))

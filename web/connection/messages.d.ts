@@ -361,27 +361,13 @@ export interface RoleState {
   lag: number | null;
 }
 
-export interface Shelf {
-  item: string;
-  event: string;
-  items: ShelfItem[];
-}
-
-export interface ShelfItem {
-  item: string;
-  rank: number;
-  score: number;
-  share: number;
-  shared?: string[];
-}
-
-export interface Shelves {
+export interface ShelvesAnswer {
   rec_id: string;
   user: string;
   generation: number;
   delta?: number;
   as_of?: AsOf | null;
-  shelves: Shelf[];
+  shelves: ViewedShelf[];
   requested?: Requested | null;
 }
 
@@ -457,6 +443,21 @@ export interface TrainingProgress {
 export interface Unsub {
   type: "unsub";
   ch: "log" | "pipeline" | "recs";
+}
+
+export interface ViewedEntry {
+  item: string;
+  rank?: number;
+  score?: number | null;
+  share: number;
+  shared?: string[];
+  details?: Item | null;
+}
+
+export interface ViewedShelf {
+  item: string;
+  event: string;
+  items: ViewedEntry[];
 }
 
 export interface Welcome {

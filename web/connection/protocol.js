@@ -24,7 +24,7 @@ export const SUBPROTOCOL = "recstream.v1";
  *   "generation" | "delta" | "as_of" | "source">> & {items: Place[], lineage: Lineage}} Recs
  * @typedef {Required<Pick<wire.ShelfItem, "item" | "share" | "shared">>} ShelfPlace
  * @typedef {Pick<wire.Shelf, "item" | "event"> & {items: ShelfPlace[]}} ShelfOf
- * @typedef {Pick<wire.Shelves, "rec_id" | "user" | "generation"> & {shelves: ShelfOf[]}} Shelves
+ * @typedef {Pick<wire.ShelvesAnswer, "rec_id" | "user" | "generation"> & {shelves: ShelfOf[]}} Shelves
  * @typedef {{generation: number, nUsers: number, nItems: number, nInteractions: number,
  *   trainSeconds: number, createdMs: number}} Model
  * @typedef {{events: number, hit10: number, mrr: number}} Score

@@ -123,13 +123,17 @@ def unranked(
         row = generation.rows.get(item)
         if row in listed:
             continue
-        rule = "" if row is None or ranked.compiled is None else ranked.compiled.excluded_by(row)
         if row is None:
             found.append(Unranked(item=item, reason="unknown"))
-        elif generation.withdrawn[row]:
-            found.append(Unranked(item=item, reason="withdrawn"))
+            continue
+        compiled, is_gone = ranked.compiled, bool(generation.withdrawn[row])
+        rule = "" if is_gone or compiled is None else compiled.excluded_by(row)
+        if not rule and compiled is not None and compiled.mask is not None:
+            is_gone = not compiled.mask[row]  # not available, or not in its time
+        if rule:
+            found.append(Unranked(item=item, reason="excluded", rule=rule))
         else:
-            found.append(Unranked(item=item, reason="excluded" if rule else "cut", rule=rule))
+            found.append(Unranked(item=item, reason="withdrawn" if is_gone else "cut"))
     return tuple(found)
 
 

@@ -16,12 +16,18 @@ from recstream.bridge.http.bodies import (
 from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.problems import HttpProblem, Pointed
 from recstream.bridge.http.routes.events import LogPosition, positioned
-from recstream.bridge.http.routes.list_query import ListBody, ListParameters, as_body
+from recstream.bridge.http.routes.list_query import (
+    EVERY_FIELD,
+    AnswerFields,
+    ListBody,
+    ListParameters,
+    as_body,
+)
 from recstream.bridge.http.routing import route
 from recstream.core.events import MAX_ID_CHARACTERS, is_printable
 from recstream.core.json_input import check_depth, decode_json
 from recstream.core.records import Item, Time
-from recstream.core.serving import Neighbour, next_cursor
+from recstream.core.serving import Neighbour, Similarity, next_cursor
 from recstream.errors import InvalidInput, InvalidJson, NotFound
 
 MAX_NAMED = 200
@@ -67,7 +73,9 @@ class SimilarQuery(ListParameters, frozen=True, kw_only=True):
 class SimilarItem(Neighbour, frozen=True, kw_only=True, omit_defaults=True):
     """A similar item: similarity, reasons, and its catalogue entry."""
 
-    details: Item | None
+    score: float | None = None  # type: ignore[assignment]
+    why: tuple[Similarity, ...] = ()
+    details: Item | None = None
 
 
 class SimilarAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -168,6 +176,7 @@ class ItemRoutes:
         self._recommender = deps.recommender
         self._shelves = deps.shelves
         self._steering = deps.steering
+        self._fields = AnswerFields(deps)
         self._epoch = deps.log.epoch
 
     @route("GET", "/v1/items", access="public", problems=_UNAVAILABLE)
@@ -286,31 +295,30 @@ class ItemRoutes:
         access="public",
         query=SimilarQuery,
         as_body=as_body,
+        returns=SimilarAnswer,
         examples={"cheaper ones": {"n": 5, "filter": {"price": {"max": 10}}}},
         problems=_NO_ITEM | {422: "A condition is invalid, or no placement has this name"},
     )
-    def post_similar_items(self, item: str, body: ListBody) -> SimilarAnswer:
+    def post_similar_items(self, item: str, body: ListBody) -> Response:
         """List the items most similar to one, by behaviour and by content."""
         request = body.request(self._steering.document()[1])
         found = self._shelves.similar(item, request)
         if found is None:
             self.get_item(item)
         neighbours = found or ()
-        details = self._items.catalogue.get_many([one.item for one in neighbours])
         current = self._recommender.current
-        return SimilarAnswer(
+        answer = SimilarAnswer(
             item=item,
             generation=None if current is None else current[0],
             known=found is not None,
             next=next_cursor(request, [one.item for one in neighbours]),
             warnings=self._shelves.warnings(request),
             items=tuple(
-                SimilarItem(
-                    item=one.item, score=one.score, why=one.why, details=details.get(one.item)
-                )
-                for one in neighbours
+                SimilarItem(item=one.item, score=one.score, why=one.why) for one in neighbours
             ),
         )
+        fields = body.fields if body.fields != EVERY_FIELD else (*EVERY_FIELD, "details")
+        return self._fields.of(answer, fields)
 
 
 def _read_item(index: int, raw: msgspec.Raw | bytes, *, is_batch: bool) -> Item | RejectedItem:

@@ -1,10 +1,12 @@
 """What routes of lists accept: a request as JSON, or the same as parameters of the query string."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import msgspec
+from flask import Response
 
+from recstream.bridge.http.bodies import json_response
 from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.problems import HttpProblem, Pointed
 from recstream.bridge.http.routes.events import LogPosition
@@ -17,7 +19,7 @@ from recstream.log import INTERACTIONS, partition_for
 DEFAULT_N, MAX_LIST = 20, 1_000
 N = "Items; default: the placement's size, else 20"
 Field = Literal["rank", "score", "was", "why", "details"]
-_EVERY: tuple[Field, ...] = ("rank", "score", "was", "why")
+EVERY_FIELD: tuple[Field, ...] = ("rank", "score", "was", "why")
 _JSON_PARAMETERS = ("filter", "boost", "context", "min_position")
 _LIST_PARAMETERS = ("exclude", "fields")
 _Body = TypeVar("_Body", bound="ListBody")
@@ -33,7 +35,7 @@ class ListBody(ListRequest, frozen=True, kw_only=True):
     timeout_ms : int
         How long to wait for it.
     fields : tuple of str
-        Fields of each item, besides its id; ``details`` is its catalogue entry.
+        Fields of each item, besides its id; ``details`` is its catalogue entry without `vector`.
     """
 
     n: Annotated[int, msgspec.Meta(ge=1, le=MAX_LIST, description=N)] | None = None  # type: ignore[assignment]
@@ -50,7 +52,7 @@ class ListBody(ListRequest, frozen=True, kw_only=True):
     fields: Annotated[
         tuple[Field, ...],
         msgspec.Meta(description="Fields of each item besides its id; details: catalogue entry"),
-    ] = _EVERY
+    ] = EVERY_FIELD
 
     def request(self, steering: Steering | None) -> ListRequest:
         """Return what shapes the list: without what only concerns the answer.
@@ -133,6 +135,34 @@ class ListedItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     was: int = 0
     why: tuple[Reason, ...] = ()
     details: Item | None = None
+
+
+class AnswerFields:
+    """Reduces the items of answers to the fields that were asked for."""
+
+    def __init__(self, deps: Deps) -> None:
+        self._catalogue = deps.items.catalogue
+
+    def of(self, answer: msgspec.Struct, fields: tuple[Field, ...], **more: Any) -> Response:
+        """Return an answer with these fields of each item of its list or shelves, and more of its own."""
+        if fields == EVERY_FIELD and not more:
+            return json_response(answer)
+        plain = msgspec.to_builtins(answer) | more
+        entries = [one for each in plain.get("shelves", [plain]) for one in each["items"]]
+        unwanted = {*get_args(Field)} - {*fields}
+        for one in entries:
+            for name in one.keys() & unwanted:
+                del one[name]
+        if "details" in fields:
+            known = self.details([one["item"] for one in entries])
+            for one in entries:
+                one["details"] = known.get(one["item"])
+        return json_response(plain)
+
+    def details(self, ids: Sequence[str]) -> dict[str, Item]:
+        """Return the catalogue's entries for display: without their vectors, which may be long."""
+        found = self._catalogue.get_many(ids)
+        return {name: msgspec.structs.replace(item, vector=()) for name, item in found.items()}
 
 
 class PositionWaiter:

@@ -10,7 +10,7 @@ from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.problems import HttpProblem
 from recstream.bridge.http.rate_limit import identity
 from recstream.bridge.http.routes.list_query import (
-    Field,
+    AnswerFields,
     ListBody,
     ListedItem,
     ListParameters,
@@ -119,7 +119,7 @@ class ListRoutes:
     def __init__(self, deps: Deps) -> None:
         self._recommender = deps.recommender
         self._steering = deps.steering
-        self._items = deps.items
+        self._fields = AnswerFields(deps)
         self._time_travel = deps.time_travel
         self._waiter = PositionWaiter(deps)
 
@@ -159,26 +159,9 @@ class ListRoutes:
     def _listed(self, user: str, body: ListBody) -> Response:
         request = body.request(self._steering.document()[1])
         is_fresh = self._waiter.wait(user, body)
-        return self._answer(
+        return self._fields.of(
             self._recommender.recommend(user, request, is_fresh=is_fresh), body.fields
         )
-
-    def _answer(
-        self, found: Recommendations, fields: tuple[Field, ...], **more: tuple[Unranked, ...]
-    ) -> Response:
-        """Return a list with these fields of its items, and more fields of the answer."""
-        if fields == ListBody().fields and not more:
-            return json_response(found)
-        wanted = {"item", *fields}
-        plain = msgspec.to_builtins(found) | more
-        for item in plain["items"]:
-            for name in item.keys() - wanted:
-                del item[name]
-        if "details" in wanted:
-            known = self._items.catalogue.get_many([each.item for each in found.items])
-            for item in plain["items"]:
-                item["details"] = known.get(item["item"])
-        return json_response(plain)
 
     def _list_at(self, user: str, query: ListQuery) -> Response:
         if query != ListQuery(as_of=query.as_of, n=query.n):
@@ -226,7 +209,7 @@ class ListRoutes:
         if body.session:
             self._waiter.wait(body.session, body)
         found = self._recommender.rank_for_items(body.items, request, session=body.session)
-        return self._answer(found, body.fields)
+        return self._fields.of(found, body.fields)
 
     @route(
         "POST",
@@ -251,7 +234,7 @@ class ListRoutes:
         found, rest = self._recommender.rank_candidates(
             body.candidates, request, user=body.user, items=body.items, session=body.session
         )
-        return self._answer(found, body.fields, unranked=rest)
+        return self._fields.of(found, body.fields, unranked=rest)
 
     @route("GET", "/v1/popular", access="public", returns=ListAnswer, problems=_PROBLEMS)
     def get_popular(self, query: PopularQuery) -> Response:

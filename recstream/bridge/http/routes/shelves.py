@@ -3,16 +3,20 @@
 from typing import Annotated, Literal
 
 import msgspec
+from flask import Response
 
 from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.routes.list_query import (
+    AnswerFields,
     ListBody,
     ListParameters,
     PositionWaiter,
     as_body,
 )
 from recstream.bridge.http.routing import route
-from recstream.bridge.shelves import ShelfAnswer, Shelves
+from recstream.bridge.shelves import CategoryShelf, ShelfAnswer, ShelfEntry, Shelves
+from recstream.core.records import Item
+from recstream.core.serving import Shelf, ShelfItem
 from recstream.core.steering import ListRequest
 from recstream.errors import NotFound
 
@@ -71,6 +75,44 @@ class KindQuery(ListParameters, frozen=True, kw_only=True):
     shelves: NumberOfCategories = 5
 
 
+class ViewedEntry(ShelfItem, frozen=True, kw_only=True, omit_defaults=True):
+    """An item of a shelf, with the fields that were asked for."""
+
+    rank: int = 0
+    score: float | None = None  # type: ignore[assignment]
+    details: Item | None = None
+
+
+class ViewedShelf(Shelf, frozen=True, kw_only=True):
+    """Items recommended because of one history entry."""
+
+    items: tuple[ViewedEntry, ...]
+
+
+class ShelvesAnswer(Shelves, frozen=True, kw_only=True, omit_defaults=True):
+    """A user's shelves, with the fields of their items that were asked for."""
+
+    shelves: tuple[ViewedShelf, ...]
+
+
+class ListedEntry(ShelfEntry, frozen=True, kw_only=True, omit_defaults=True):
+    """An item of a shelf, with the fields that were asked for."""
+
+    details: Item | None = None
+
+
+class ListedShelf(CategoryShelf, frozen=True, kw_only=True, omit_defaults=True):
+    """The best items of a category, or of all if it is empty."""
+
+    items: tuple[ListedEntry, ...]
+
+
+class KindAnswer(ShelfAnswer, frozen=True, kw_only=True, omit_defaults=True):
+    """Shelves of one kind, with the fields of their items that were asked for."""
+
+    shelves: tuple[ListedShelf, ...]
+
+
 class ShelfRoutes:
     """Shelves."""
 
@@ -79,6 +121,8 @@ class ShelfRoutes:
     def __init__(self, deps: Deps) -> None:
         self._maker = deps.shelves
         self._steering = deps.steering
+        self._catalogue = deps.items.catalogue
+        self._fields = AnswerFields(deps)
         self._waiter = PositionWaiter(deps)
 
     def _request(self, body: ListBody) -> ListRequest:
@@ -89,16 +133,18 @@ class ShelfRoutes:
         "/v1/users/<user>/shelves",
         query=ShelvesQuery,
         as_body=as_body,
+        returns=ShelvesAnswer,
         examples={"two shelves of books": {"n": 2, "filter": {"category": "Books"}}},
         problems=_PROBLEMS,
     )
-    def post_shelves(self, user: str, body: ShelfBody) -> Shelves:
+    def post_shelves(self, user: str, body: ShelfBody) -> Response:
         """Return shelves of items related to a user's strongest items: because you viewed X."""
         request = self._request(body)
         self._waiter.wait(user, body)
-        return self._maker.because(
+        found = self._maker.because(
             user, request, n_shelves=body.n, n_items=body.items, skip=body.skip
         )
+        return self._fields.of(found, body.fields)
 
     @route(
         "POST",
@@ -106,20 +152,22 @@ class ShelfRoutes:
         access="public",
         query=KindQuery,
         as_body=as_body,
+        returns=KindAnswer,
         examples={"the best of three categories": {"by": "category", "shelves": 3, "n": 4}},
         problems=_NO_SHELF,
     )
-    def post_shelf(self, kind: str, body: KindBody) -> ShelfAnswer:
+    def post_shelf(self, kind: str, body: KindBody) -> Response:
         """Return items that are trending, newest or popular, also by category."""
         try:
-            found = msgspec.convert(kind, Kinds)
+            known = msgspec.convert(kind, Kinds)
         except msgspec.ValidationError as error:
             raise NotFound(
                 f"no shelf is named {kind!r}; known: trending, newest, popular"
             ) from error
-        return self._maker.of_kind(
-            found, self._request(body), by_category=body.by == "category", n_shelves=body.shelves
+        found = self._maker.of_kind(
+            known, self._request(body), by_category=body.by == "category", n_shelves=body.shelves
         )
+        return self._fields.of(found, body.fields)
 
     @route(
         "POST",
@@ -127,22 +175,27 @@ class ShelfRoutes:
         access="public",
         query=ListParameters,
         as_body=as_body,
+        returns=KindAnswer,
         examples={"three": {"n": 3}},
-        problems=_NO_SHELF,
+        problems={**_NO_SHELF, 404: "No such item, or no generation yet"},
     )
-    def post_bought_together(self, item: str, body: ListBody) -> ShelfAnswer:
+    def post_bought_together(self, item: str, body: ListBody) -> Response:
         """Return items that are likelier in a basket with this one: lift, shrunk towards 1."""
-        return self._maker.bought_together(item, self._request(body))
+        found = self._maker.bought_together(item, self._request(body))
+        if not self._maker.knows(item) and not self._catalogue.get_many([item]):
+            raise NotFound(f"the catalogue has no item {item!r}")
+        return self._fields.of(found, body.fields)
 
     @route(
         "POST",
         "/v1/users/<user>/again",
         query=ListParameters,
         as_body=as_body,
+        returns=KindAnswer,
         examples={"ten": {"n": 10}},
         problems=_NO_SHELF,
     )
-    def post_again(self, user: str, body: ListBody) -> ShelfAnswer:
+    def post_again(self, user: str, body: ListBody) -> Response:
         """Return items that a user is due to buy again, where repeats are normal."""
         self._waiter.wait(user, body)
-        return self._maker.again(user, self._request(body))
+        return self._fields.of(self._maker.again(user, self._request(body)), body.fields)

@@ -83,7 +83,6 @@ def test_items_that_are_bought_together_share_baskets(shop):
     assert shelf_of(shop.get("/v1/items/i2/bought-together")) == ["i3"]
     excluded = shop.post("/v1/items/i2/bought-together", {"exclude": ["i3"]})
     assert excluded.json["shelves"] == []
-    assert shop.get("/v1/items/nowhere/bought-together").json["shelves"] == []
 
 
 def test_a_user_is_due_to_buy_again_what_is_bought_again(shop):
@@ -120,6 +119,68 @@ def test_a_shelf_that_does_not_exist_is_a_problem(shop, path, status):
     answer = shop.get(path)
 
     assert (answer.status, answer.kind) == (status, "application/problem+json")
+
+
+def entries(answer):
+    assert answer.status == 200, answer.body
+    body = answer.json
+    return [one for shelf in body.get("shelves", [body]) for one in shelf["items"]]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/shelves/popular",
+        "/v1/items/i2/bought-together",
+        "/v1/items/i2/similar",
+        "/v1/users/weekly/again",
+        "/v1/users/b1/shelves",
+        "/v1/users/weekly/recommendations",
+    ],
+)
+def test_every_list_has_the_fields_of_its_items_that_are_asked_for(shop, path):
+    put = shop.call("PUT", "/v1/items/i3", {"title": "Three", "category": "odd", "vector": [1, 2]})
+    shop.call("PUT", "/v1/items/i0", {"title": "Naught", "category": "even", "vector": [1, 2]})
+
+    shop.clock.advance(4 * 86_400)
+    few = entries(shop.post(path, {"fields": ["rank", "details"]}))
+    bare = entries(shop.get(f"{path}?fields=score"))
+    shop.clock.advance(-4 * 86_400)
+
+    assert put.status in {200, 202}
+    assert few
+    assert all(
+        {"item", "details"} <= set(one) <= {"item", "rank", "details", "share", "shared"}
+        for one in few
+    )
+    assert not any("vector" in (one["details"] or {}) for one in few)
+    assert {one["item"]: (one["details"] or {}).get("title") for one in few}.items() & {
+        ("i0", "Naught"),
+        ("i3", "Three"),
+    }
+    assert all(
+        {"item", "score"} <= set(one) <= {"item", "score", "share", "shared"} for one in bare
+    )
+
+
+def test_what_is_bought_with_an_item_that_does_not_exist_is_not_found(shop):
+    answer = shop.get("/v1/items/nowhere/bought-together")
+
+    assert (answer.status, answer.json["detail"]) == (404, "the catalogue has no item 'nowhere'")
+
+
+def test_a_candidate_before_its_time_is_withdrawn_as_an_explanation_says(shop):
+    ranked = shop.post("/v1/rank", {"candidates": ["i11", "i2"]})
+    explained = shop.get("/v1/users/weekly/recommendations/i11/explanation")
+
+    assert ranked.json["unranked"] == [{"item": "i11", "reason": "withdrawn"}]
+    assert explained.json["verdict"] == "withdrawn"
+
+
+def test_a_choice_that_may_be_empty_is_named_without_the_empty_one(shop):
+    answer = shop.get("/v1/shelves/popular?by=brand")
+
+    assert answer.json["detail"] == "by: Invalid enum value 'brand'; known: category"
 
 
 def test_without_a_generation_there_are_no_shelves(world):
