@@ -156,6 +156,24 @@ def test_a_lists_page_shows_its_whole_origin(visit, shop, moved):
     expect(part(page, "uses")).to_contain_text("opened")
 
 
+def test_a_lists_page_folds_the_events_of_a_long_record(visit, shop):
+    found = next(
+        each
+        for each in get(
+            f"{shop}/v1/log/recstream.recommendations/records?limit=100&at=2020-01-01T00:00:00Z"
+        )["records"]
+        if len(get(f"{shop}/v1/lists/{each['value']['rec_id']}")["events"]) > 6
+    )
+    page = goto(visit, f"/lists/{found['value']['rec_id']}")
+    expect(part(page, "derived")).to_be_visible(timeout=SLOW_MS)
+
+    events = part(page, "origin-event")
+    shown = events.filter(visible=True)
+    expect(shown).to_have_count(5)
+    part(page, "earlier").locator("summary").first.click()
+    expect(shown).to_have_count(events.count())
+
+
 def test_a_list_that_does_not_exist_says_why(visit):
     visit.expected = ("404",)
     page = goto(visit, "/lists/r-0000")

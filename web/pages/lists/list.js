@@ -6,6 +6,7 @@ import { useFetch } from "../../app/fetch.js";
 import { href } from "../../app/router.js";
 import { CopyLink } from "../../components/copy.js";
 import { Facts } from "../../components/facts.js";
+import { Folded } from "../../components/folded.js";
 import { ItemLink, RankedList, useTitles } from "../../components/items.js";
 import { Json } from "../../components/json.js";
 import { Card, Empty, Fetched, Page } from "../../components/states.js";
@@ -70,9 +71,9 @@ function Story({ origin }) {
   const later = (/** @type {number | undefined} */ ts) => (ts && since ? `${ts - since >= 0 ? "+" : ""}${ts - since} ms` : "");
   const user = encodeURIComponent(list.user);
   return html`<ol class="cause-line" role="list">
-    ${events.map((/** @type {any} */ one) => html`<li key=${one.place} data-part="origin-event">
+    <${Folded} rows=${events.map((/** @type {any} */ one) => html`<li key=${one.place} data-part="origin-event">
       <strong><a href=${`/users/${user}`}>${list.user}</a> ${verb(one.event.type)} ${one.event.item && html`<${ItemLink} id=${one.event.item} />`}</strong>
-      <div class="muted">${one.event.ts ? timeText(Date.parse(one.event.ts)) : ""}, event ${one.event.id}</div></li>`)}
+      <div class="muted">${one.event.ts ? timeText(Date.parse(one.event.ts)) : ""}, event ${one.event.id}</div></li>`)} />
     <li>Appended to the log <span class="muted">${since ? timeText(since) : ""}</span>
       ${asOf && html`<div><a class="mono" href=${href(`/log/${INTERACTIONS}`, { open: `${asOf.partition}:${asOf.offset}`, user: list.user, as_of: asOf.offset })}>interactions ${asOf.partition} : ${asOf.offset}</a></div>`}</li>
     <li>Folded into the user's history <span class="muted">${later(lineage.folded_ts)}</span></li>
@@ -88,9 +89,9 @@ function Story({ origin }) {
 /** @param {{uses: any[]}} props */
 function Uses({ uses }) {
   if (uses.length === 0) return html`<${Empty}>Nothing so far.<//>`;
-  return html`<ul role="list" class="left" data-part="uses">${uses.map(({ offset, place, event }) => html`<li key=${`${offset}.${place}`}>
+  return html`<ul role="list" class="left" data-part="uses"><${Folded} rows=${uses.map(({ offset, place, event }) => html`<li key=${`${offset}.${place}`}>
     ${verb(event.type)} ${event.item ? html`<${ItemLink} id=${event.item} />` : plural(event.items?.length ?? 0, "item")}${" "}
-    <span class="muted">${event.ts ? timeText(Date.parse(event.ts)) : ""}</span></li>`)}</ul>`;
+    <span class="muted">${event.ts ? timeText(Date.parse(event.ts)) : ""}</span></li>`)} /></ul>`;
 }
 
 /** @param {{settings: any, arm: string}} props */
