@@ -1,10 +1,12 @@
 """Convert Parquet files, SQL queries and XML feeds to JSON lines."""
 
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any, BinaryIO, cast
 from xml.etree import ElementTree as ET
 
@@ -12,18 +14,54 @@ import msgspec
 
 from recstream.errors import InvalidInput
 
-_ROWS = 10_000
+_ROWS = 500
+"""Rows of a table in memory at a time; each may hold long texts."""
+MOST_CONVERTED_BYTES = 4 << 30
+MOST_GROWTH = 1_000
+"""A file may become so many bytes, or so many times its own size: no real table is compressed more."""
+MOST_PRODUCT_BYTES = 64 << 20
+"""Bytes of a feed from the end of one product to the end of the next."""
+_CHUNK_BYTES = 1 << 18
+_COLON = re.compile(r"(?<![:\w\\]):(?=\w)")
+"""What SQLAlchemy would take for the begin of a parameter."""
 _GOOGLE = "{http://base.google.com/ns/1.0}"
 _ATOM = "{http://www.w3.org/2005/Atom}"
 
 
 def spooled(rows: Iterable[dict[str, Any]]) -> BinaryIO:
     """Write rows as JSON lines to a temporary file, which can be read more than once."""
-    encode = msgspec.json.Encoder(enc_hook=_text, decimal_format="number").encode
+    return spooled_lines(map(_line, rows))
+
+
+def spooled_lines(
+    lines: Iterable[bytes], name: object = "", n_bytes: int | None = None
+) -> BinaryIO:
+    """Write what a file becomes to a temporary file.
+
+    Parameters
+    ----------
+    name : object
+        The file's, for the error.
+    n_bytes : int, optional
+        Size of the file.
+
+    Raises
+    ------
+    InvalidInput
+        It becomes much larger than any real table.
+    """
+    most = None if n_bytes is None else max(MOST_CONVERTED_BYTES, MOST_GROWTH * n_bytes)
+    size = 0
     with ExitStack() as stack:
         file = cast("BinaryIO", stack.enter_context(tempfile.TemporaryFile()))
-        for row in rows:
-            file.write(encode(row) + b"\n")
+        for line in lines:
+            size += len(line)
+            if most is not None and size > most:
+                raise InvalidInput(
+                    f"{name} would become more than {most:,} bytes of rows, from {n_bytes:,}; import "
+                    "a copy with the needed columns alone"
+                )
+            file.write(line)
         file.flush()
         stack.pop_all()
         return file
@@ -31,6 +69,31 @@ def spooled(rows: Iterable[dict[str, Any]]) -> BinaryIO:
 
 def _text(value: Any) -> Any:
     return str(value)
+
+
+_encode = msgspec.json.Encoder(enc_hook=_text, decimal_format="number").encode
+
+
+def _line(row: dict[str, Any]) -> bytes:
+    """Return a row as a line of JSON; what JSON can't hold, such as a decimal NaN, is null."""
+    try:
+        return _encode(row) + b"\n"
+    except (ValueError, RecursionError):
+        return _encode({name: _or_none(value) for name, value in row.items()}) + b"\n"
+
+
+def _or_none(value: Any) -> Any:
+    try:
+        _encode(value)
+    except (ValueError, RecursionError):
+        return None
+    return value
+
+
+def converted(raw: BinaryIO, name: str, n_bytes: int, *, is_table: bool) -> BinaryIO:
+    """Return a Parquet file or a feed as JSON lines in a temporary file."""
+    rows = parquet_rows if is_table else feed_rows
+    return spooled_lines(map(_line, rows(raw, name)), name, n_bytes)
 
 
 def _readable(value: Any) -> Any:
@@ -126,7 +189,7 @@ def query_rows(url: str, query: str) -> Iterator[dict[str, Any]]:
     try:
         with engine.connect() as connection:
             result = connection.execution_options(stream_results=True).execute(
-                sqlalchemy.text(query)
+                sqlalchemy.text(_COLON.sub(r"\\:", query))
             )
             _check_names(result.keys(), "the query")
             row = None
@@ -143,7 +206,7 @@ def _engine(url: str) -> Any:
     import sqlalchemy  # noqa: PLC0415
 
     try:
-        return sqlalchemy.create_engine(url)
+        engine = sqlalchemy.create_engine(url)
     except ImportError as error:
         raise InvalidInput(
             f"the driver of the database is missing: {error}; install it with pip"
@@ -155,6 +218,10 @@ def _engine(url: str) -> Any:
             "with --query, FILE must be the SQLAlchemy URL of a database, like "
             "postgresql://user:password@host:5432/shop; this one can't be read"
         ) from error
+    path = (engine.url.database or "") if engine.dialect.name == "sqlite" else ""
+    if path not in {"", ":memory:"} and "uri" not in engine.url.query and not Path(path).exists():
+        raise InvalidInput(f"there is no file {path}; SQLite would make an empty database")
+    return engine
 
 
 def _reason(error: Exception) -> str:
@@ -170,16 +237,27 @@ def feed_rows(file: BinaryIO, name: str) -> Iterator[dict[str, Any]]:
     InvalidInput
         It is no such feed, or cut off.
     """
-    n_found = 0
+    n_found = n_unfinished = 0
+    parser: Any = ET.XMLPullParser(("end",))  # expat bounds entities
     try:
-        for _, element in ET.iterparse(file):  # noqa: S314 - expat bounds entities
-            if element.tag not in {"item", f"{_ATOM}entry"}:
-                continue
-            n_found += 1
-            yield _product(element)
-            element.clear()
+        while (chunk := file.read(_CHUNK_BYTES)) and n_unfinished <= MOST_PRODUCT_BYTES:
+            parser.feed(chunk)
+            n_unfinished += len(chunk)
+            for _, element in parser.read_events():
+                if element.tag not in {"item", f"{_ATOM}entry"}:
+                    continue
+                n_found += 1
+                n_unfinished = 0
+                yield _product(element)
+                element.clear()
+        if not chunk:
+            parser.close()
     except (ET.ParseError, LookupError, ValueError) as error:
         raise InvalidInput(f"{name} is no valid XML: {error}") from error
+    if chunk:
+        raise InvalidInput(
+            f"{name} has more than {MOST_PRODUCT_BYTES:,} bytes in or before a product"
+        )
     if not n_found:
         raise InvalidInput(
             f"{name} must be a product feed with <item> or <entry> elements, got none"

@@ -12,8 +12,6 @@ import io
 import lzma
 import os
 import re
-import shutil
-import tempfile
 import weakref
 import zipfile
 import zlib
@@ -23,7 +21,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
 from recstream.errors import InvalidInput
-from recstream.importers.files.convert import feed_rows, parquet_rows, spooled
+from recstream.importers.files.convert import converted, spooled_lines
 from recstream.importers.files.formats import (
     compression_of,
     is_feed,
@@ -201,15 +199,17 @@ class InputFile:
 
     def _convert(self, start: bytes) -> None:
         """Replace a Parquet file or an XML feed, which may be compressed, by JSON lines."""
-        if self._compression:
-            unpacked = cast("BinaryIO", tempfile.TemporaryFile())  # noqa: SIM115 - read again later
-            with self._open() as (file, _):
-                shutil.copyfileobj(file, unpacked)
-            self._replace_by(unpacked)
-        rows = parquet_rows if is_parquet(start) else feed_rows
         with self._raw() as raw:
-            converted = spooled(rows(raw, str(self.path)))
-        self._replace_by(converted)
+            n_bytes = os.fstat(raw.fileno()).st_size
+        name = str(self.path)
+        if self._compression:
+            with self._open() as (file, _):
+                chunks = iter(lambda: file.read(_CHUNK_BYTES), b"")
+                unpacked = spooled_lines(chunks, name, n_bytes)
+            self._replace_by(unpacked)
+        with self._raw() as raw:
+            found = converted(raw, name, n_bytes, is_table=is_parquet(start))
+        self._replace_by(found)
 
     def _replace_by(self, spooled: BinaryIO) -> None:
         """Read a temporary file in place of what was read so far."""

@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from recstream.errors import InvalidInput
+from recstream.importers.files import convert
+from recstream.importers.files.file import InputFile
 from recstream.importers.files.formats import is_feed
 from recstream.log import CATALOGUE, open_log, read_records
 
@@ -75,6 +78,19 @@ def test_a_feed_without_products_or_cut_off_is_a_named_error(
     (tmp_path / "feed.xml").write_text(content)
     result = run("import", "products", str(tmp_path / "feed.xml"))
     assert re.search("product feed|valid XML", str(result.exception))
+
+
+@pytest.mark.parametrize("inside", ["<item><title>{}</title></item>", "{}", "<!--{}-->"])
+def test_a_feed_is_refused_where_a_product_does_not_end(
+    inside: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convert, "MOST_PRODUCT_BYTES", 1 << 20)
+    begin, end = FEEDS["rss"].split("<item>")
+    text = begin + inside.format("x" * (1 << 22)) + "<item>" + end
+    (tmp_path / "feed.xml").write_text(text)
+
+    with pytest.raises(InvalidInput, match=r"feed.xml has more than 1,048,576 bytes in or before"):
+        InputFile(tmp_path / "feed.xml")
 
 
 def test_a_compressed_feed_is_read(run: Callable[..., Any], tmp_path: Path) -> None:

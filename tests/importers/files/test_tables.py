@@ -16,6 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from recstream.errors import InvalidInput
+from recstream.importers.files import convert
+from recstream.importers.files.convert import query_rows, spooled
 from recstream.importers.files.file import InputFile
 from tests.importers.imports import imported
 
@@ -58,9 +60,62 @@ def test_a_query_is_a_table(run: Callable[..., Any], tmp_path: Path) -> None:
     assert imported(tmp_path) == [("u1", "7", "purchase", "2024-01-01T12:00:00Z")]
 
 
+def test_a_colon_in_a_query_is_a_colon(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as database:
+        database.execute("create table orders (who text, at text)")
+        database.execute("insert into orders values ('u:1', '12:30')")
+        database.commit()
+    query = "select who, ':a' as b, '\\:c' as c from orders where at like '%:30' and who > ':'"
+
+    rows = list(query_rows(f"sqlite:///{tmp_path}/shop.db", query))
+
+    assert rows == [{"who": "u:1", "b": ":a", "c": ":c"}]
+
+
+def test_a_value_that_json_can_not_hold_is_no_value() -> None:
+    rows = [
+        {"who": "u1", "n": Decimal("NaN"), "m": [Decimal("Infinity")], "x": Decimal("1.50")},
+        {"who": "u2", "n": float("nan"), "m": None, "x": 10**30},
+    ]
+
+    with spooled(rows) as file:
+        file.seek(0)
+        found = [json.loads(line) for line in file]
+
+    assert found == [
+        {"who": "u1", "n": None, "m": None, "x": 1.5},
+        {"who": "u2", "n": None, "m": None, "x": 10**30},
+    ]
+
+
+def test_a_parquet_file_that_grows_a_thousandfold_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convert, "MOST_CONVERTED_BYTES", 1 << 20)
+    one = pa.array(["x" * 10_000])
+    items = pa.DictionaryArray.from_arrays(pa.array([0] * 2_000, pa.int32()), one)
+    users = pa.array([f"u{at}" for at in range(2_000)])
+    pq.write_table(pa.table({"who": users, "what": items}), tmp_path / "events.parquet")
+
+    with pytest.raises(InvalidInput, match=r"events.parquet would become more than .* bytes"):
+        InputFile(tmp_path / "events.parquet")
+
+
+def test_a_compressed_table_that_grows_a_thousandfold_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convert, "MOST_CONVERTED_BYTES", 1 << 20)
+    path = tmp_path / "feed.xml.gz"
+    path.write_bytes(gzip.compress(b"<?xml version='1.0'?><rss>" + b" " * (1 << 24)))
+
+    with pytest.raises(InvalidInput, match=r"feed.xml.gz would become more than .* bytes"):
+        InputFile(path)
+
+
 @pytest.mark.parametrize(
     ("url", "query", "why"),
     [
+        ("sqlite:////nowhere/shop.db", "select 1", "there is no file /nowhere/shop.db"),
         ("sqlite://", "select", "the database refuses the query: incomplete input"),
         ("sqlite://", "select 1 as a, 2 as a", "several columns called a"),
         ("sqlite://", "select 1 as a where 0", "the query gives no rows"),
