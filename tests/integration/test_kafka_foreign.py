@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -124,6 +125,25 @@ def configure(broker: Server, topic: str, name: str, value: str) -> None:
     change = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
     for future in admin.incremental_alter_configs([change]).values():
         future.result(30)
+
+
+def test_a_worker_whose_rows_a_topic_does_not_take_says_why_and_tries_again_now_and_then(
+    broker: Server, log: KafkaLog, tmp_path: Path, roles: list[Role]
+) -> None:
+    worker = start_worker(broker, tmp_path / "worker", roles)
+    configure(broker, histories_changelog(GROUP), "max.message.bytes", "100")
+    log.append([NewRecord(INTERACTIONS, b"u", event("e", "u"), 0)])
+    until(lambda: "joining the group again" in worker.said(), "the first attempt", roles)
+    begun_s = time.monotonic()
+
+    until(lambda: worker.said().count("joining the group again") >= 5, "five attempts", roles)
+
+    assert time.monotonic() - begun_s > 5.5  # pauses of 0.5, 1.5 and 3.5 s
+    said = f"appending to {histories_changelog(GROUP)}: Broker: Message size too large"
+    assert f"{said}; set max.message.bytes=16777216" in worker.said()
+    configure(broker, histories_changelog(GROUP), "max.message.bytes", "16777216")
+    wait_until_folded(log, roles)
+    assert worker.end() == 0
 
 
 @pytest.mark.parametrize(("is_compacted", "policy"), [(False, "compact"), (True, "delete")])

@@ -13,21 +13,20 @@ import asyncio
 import logging
 import ssl
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, cast
 
 import aiokafka
 import faust
-from aiokafka.errors import KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.transports import ConsumerT
 
 from recstream.errors import LogFenced, LogUnavailable
-from recstream.log.faust.batches import MAX_BATCH_RECORDS, BatchDelivery, Work
-from recstream.log.faust.partition_handoff import finish_takeover
-from recstream.log.kafka import KafkaLog, PartitionTransactions
+from recstream.log.faust.batches import BatchDelivery, Work
+from recstream.log.faust.kafka_thread import ConsumerThread, RebalanceListener
+from recstream.log.kafka import KafkaLog, PartitionTransactions, Pauses
 from recstream.log.port import NewRecord, Position, Record, TopicPartition
 from recstream.settings import Settings
 
@@ -37,12 +36,8 @@ SESSION_TIMEOUT_S = 6.0
 """A worker that is silent for this long is taken for dead; the least that brokers allow by default."""
 PATIENCE_S = 600.0
 """How long a worker waits for brokers that are away before it ends with an error."""
-TAKEOVER_S = 20.0
-"""How long the group waits for a worker that is still taking earlier partitions."""
 QUIET_S = 10.0
 LOGGERS = ("aiokafka", "aiokafka.consumer.group_coordinator", "aiokafka.consumer.fetcher")
-FETCH_WAIT_MS = 100
-"""How long a broker holds a fetch that finds nothing; a partition that is resumed waits as long."""
 
 
 class Quieter(logging.Filter):
@@ -86,110 +81,6 @@ def app_options(settings: Settings) -> dict[str, Any]:
     return options
 
 
-class ConsumerThread(driver.AIOKafkaConsumerThread):
-    """The thread that Faust reads Kafka in."""
-
-    def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
-        consumer = super()._create_worker_consumer(transport)
-        # Faust has no settings for these; the consumer takes them when it starts.
-        consumer._isolation_level = "read_committed"  # noqa: SLF001
-        consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # noqa: SLF001
-        consumer._max_poll_records = MAX_BATCH_RECORDS  # noqa: SLF001
-        return consumer
-
-    async def _fetch_records(
-        self,
-        consumer: aiokafka.AIOKafkaConsumer,
-        active_partitions: set[TP],
-        timeout: float | None = None,  # noqa: ASYNC109 - the driver's own
-        max_records: int | None = None,
-    ) -> Any:
-        """Fetch; a batch that aiokafka can't read, as a header's name is no UTF-8, by the log's reader."""
-        tps = [driver.ensure_aiokafka_TP(tp) for tp in active_partitions or ()]
-        assigned = consumer._subscription.subscription.assignment  # noqa: SLF001 - `position` waits
-        before = {
-            tp: state.position
-            for tp in tps
-            if tp in assigned.tps and (state := assigned.state_value(tp)).has_valid_position
-        }
-        try:
-            return await super()._fetch_records(consumer, active_partitions, timeout, max_records)
-        except UnicodeDecodeError:
-            return await self._fetch_by_log(consumer, before)
-
-    async def _fetch_by_log(
-        self, consumer: aiokafka.AIOKafkaConsumer, positions: Mapping[aiokafka.TopicPartition, int]
-    ) -> dict[aiokafka.TopicPartition, list[Any]]:
-        """Read from these positions, which an unreadable batch leaves undefined, and go on behind them."""
-        event_log = cast(Transport, self.consumer.transport).log
-        found = {
-            tp: await asyncio.to_thread(event_log.read, *tp, at, MAX_BATCH_RECORDS)
-            for tp, at in positions.items()
-        }
-        kept = found.keys() & consumer.assignment()
-        for tp in kept:
-            consumer.seek(tp, found[tp][-1].offset + 1 if found[tp] else positions[tp])
-        return {tp: [_consumed(record) for record in found[tp]] for tp in kept}
-
-    async def seek_to_committed(self) -> Mapping[TP, int]:
-        """Go to the committed offsets, or where the app's setting says; changelogs are left alone."""
-        found: Mapping[TP, int] = await self.call_thread(self._seek_to_committed)
-        return found
-
-    async def _seek_to_committed(self) -> Mapping[TP, int]:
-        consumer = self._ensure_consumer()
-        sought: dict[TP, int] = {}
-        for tp in consumer.assignment():
-            if tp.topic in self.app.tables.changelog_topics:
-                continue
-            offset = await consumer.committed(tp)
-            if offset is None:
-                is_latest = self.app.conf.consumer_auto_offset_reset == "latest"
-                ask = consumer.end_offsets if is_latest else consumer.beginning_offsets
-                offset = (await ask([tp]))[tp]
-            consumer.seek(tp, offset)
-            sought[TP(*tp)] = offset
-        return sought
-
-    async def join_again(self) -> None:
-        """Join the group again: partitions are revoked, assigned, and recovered."""
-        await self.call_thread(self._join_again)
-
-    async def _join_again(self) -> None:
-        self._ensure_consumer()._coordinator.request_rejoin()  # noqa: SLF001 - the consumer offers none
-
-    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
-        wanted = {
-            driver.ensure_aiokafka_TP(tp): aiokafka.structs.OffsetAndMetadata(offset, "")
-            for tp, offset in offsets.items()
-            if tp in self.assignment()
-        }
-        try:
-            await self._ensure_consumer().commit(wanted)
-        except KafkaError as error:
-            # Faust's own thread would end the worker. What is not committed comes again.
-            self.log.warning("offsets not committed: %r", error)
-            return False
-        return True
-
-
-def _consumed(record: Record) -> Any:
-    """Return a record as aiokafka gives it."""
-    topic, partition, offset, timestamp_ms, key, value, headers = record
-    sizes = tuple(-1 if each is None else len(each) for each in (key, value))
-    place = topic, partition, offset, timestamp_ms, 0
-    return aiokafka.ConsumerRecord(*place, key, value, None, *sizes, headers)
-
-
-class RebalanceListener(driver.ConsumerRebalanceListener):
-    """Is notified of partitions that Kafka's group assigns and revokes."""
-
-    async def on_partitions_revoked(self, revoked: Iterable[aiokafka.TopicPartition]) -> None:
-        """Finish taking new partitions before revoked ones are given up."""
-        await finish_takeover(self._thread.app, within_s=TAKEOVER_S)
-        await super().on_partitions_revoked(revoked)
-
-
 class Consumer(BatchDelivery, driver.Consumer):
     """Reads the partitions that Kafka's group gives this worker."""
 
@@ -200,6 +91,8 @@ class Consumer(BatchDelivery, driver.Consumer):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._positioning = asyncio.Lock()
+        self._pauses = Pauses()
+        self._joining: asyncio.Future[None] | None = None
         self._pool = ThreadPoolExecutor(thread_name_prefix="kafka-append")
 
     def _new_consumer_thread(self) -> ConsumerThread:
@@ -308,8 +201,7 @@ class Consumer(BatchDelivery, driver.Consumer):
         try:
             return await asyncio.to_thread(self.transport.transactions.append, records, tp)
         except LogFenced as error:
-            self._drop_delivered(tp, error)
-            await cast(ConsumerThread, self._thread).join_again()
+            self._join_again(tp, error)
             raise
 
     def append_all(self, works: Sequence[Work]) -> list[list[Position] | LogFenced]:
@@ -334,13 +226,16 @@ class Consumer(BatchDelivery, driver.Consumer):
             return error
 
     def _join_again(self, tp: TopicPartition, error: LogFenced) -> None:
-        self._drop_delivered(tp, error)
-        self.add_future(cast(ConsumerThread, self._thread).join_again())
+        """Forget what was delivered of a lost partition, and join the group again: later if that comes often."""
+        self.forget_delivered([TP(*tp)])  # so that its acknowledgement commits nothing
+        if self._joining is None or self._joining.done():
+            pause_s = self._pauses.next_s()
+            self.log.warning("partition lost, joining the group again in %g s: %s", pause_s, error)
+            self._joining = self.add_future(self._join_in(pause_s))
 
-    def _drop_delivered(self, tp: TopicPartition, error: LogFenced) -> None:
-        """Forget what was delivered of a lost partition, so that its acknowledgement commits nothing."""
-        self.log.warning("partition lost, joining the group again: %s", error)
-        self.forget_delivered([TP(*tp)])
+    async def _join_in(self, pause_s: float) -> None:
+        await self.sleep(pause_s)
+        await cast(ConsumerThread, self._thread).join_again()
 
 
 class Transport(driver.Transport):

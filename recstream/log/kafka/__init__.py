@@ -7,5 +7,6 @@ happens while Kafka is away.
 
 from recstream.log.kafka.lease import KafkaLease
 from recstream.log.kafka.log import KafkaLog
+from recstream.log.kafka.outage import Pauses
 from recstream.log.kafka.source import open_topic
 from recstream.log.kafka.transactions import PartitionTransactions

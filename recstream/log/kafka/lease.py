@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, KafkaException
 from recstream.errors import LogFenced
 from recstream.log.kafka.client import consumer_options
 from recstream.log.kafka.log import KafkaLog
-from recstream.log.kafka.outage import SILENT_S, ClientErrors, has_lost_brokers
+from recstream.log.kafka.outage import SILENT_S, ClientErrors, Pauses, has_lost_brokers
 from recstream.log.port import NewRecord, Position, TopicPartition
 from recstream.process import run_in_thread
 
@@ -33,6 +33,8 @@ class KafkaLease:
         self._shared = event_log.shared
         self._group = group
         self._holds = False
+        self._pauses = Pauses()
+        self._next_s = 0.0
         self._probed_s = time.monotonic()
         self._consumer = self._new()
 
@@ -60,6 +62,8 @@ class KafkaLease:
             self._replace_if_brokers_lost()
             return False
         if not self._holds:
+            if time.monotonic() < self._next_s:
+                return False
             # The consumer is for membership alone; it reads no records.
             self._consumer.pause(self._consumer.assignment())
             self._transactions.own([self._tp])
@@ -79,6 +83,7 @@ class KafkaLease:
         try:
             return self._transactions.append(records, self._tp)
         except LogFenced:
+            self._next_s = time.monotonic() + self._pauses.next_s()
             self._join_again()
             raise
 

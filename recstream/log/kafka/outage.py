@@ -14,25 +14,22 @@ nothing for `SILENT_S` are checked by `has_lost_brokers`; their owners (`produce
 import logging
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
-from recstream.errors import (
-    InvalidInput,
-    LogError,
-    LogRefused,
-    LogUnavailable,
-    NotFound,
-    RecstreamError,
-)
+from recstream.errors import LogError, LogRefused, LogUnavailable, NotFound, RecstreamError
 from recstream.log.kafka.client import MAX_RECORD_BYTES, with_client_id
 
 log = logging.getLogger(__name__)
 
 SILENT_S = 4.0
 """A client that has received nothing for this long is checked for lost brokers."""
+LONGEST_PAUSE_S = 15.0
+QUIET_S = 60.0
+"""After this long without an attempt, the next one does not wait."""
 _SELF_TIMEOUT_S = 1.0
 _PROBE_TIMEOUT_S = 2.0
 _WARN_EVERY_S = 10.0
@@ -93,6 +90,24 @@ def _finds_brokers(client: KafkaClient, timeout_s: float) -> bool:
         return False
 
 
+class Pauses:
+    """Pauses before attempts: none after a quiet time, else longer and longer."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._n = 0
+        self._last_s = -QUIET_S
+
+    def next_s(self) -> float:
+        """Return how long to wait before the next attempt."""
+        if self._clock() - self._last_s >= QUIET_S:
+            self._n = 0
+        pause_s = min(LONGEST_PAUSE_S, 0.5 * (2.0**self._n - 1.0))
+        self._n += 1
+        self._last_s = self._clock() + pause_s
+        return pause_s
+
+
 class ClientErrors:
     """Keeps a client's last error, the reason behind later time-outs; an ``error_cb``."""
 
@@ -134,8 +149,9 @@ def translated(error: KafkaError, doing: str, behind: KafkaError | None = None) 
     code = error.code()
     text = error.str()
     if code in {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE}:
-        return InvalidInput(
-            f"Kafka, {doing}: {text}; a record has at most {MAX_RECORD_BYTES} bytes"
+        return LogRefused(
+            f"Kafka, {doing}: {text}; set max.message.bytes={MAX_RECORD_BYTES} of the topic with"
+            " kafka-configs.sh"
         )
     if code in {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}:  # noqa: SLF001
         return NotFound(f"Kafka, {doing}: {text}; create the topics first")

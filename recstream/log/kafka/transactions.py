@@ -23,13 +23,20 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from operator import itemgetter
 from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from recstream.errors import LogFenced, LogUnavailable
 from recstream.log.kafka.client import REQUEST_TIMEOUT_S, producer_options, record_options
-from recstream.log.kafka.outage import SILENT_S, ClientErrors, has_lost_brokers
+from recstream.log.kafka.outage import (
+    PURGED_CODES,
+    SILENT_S,
+    ClientErrors,
+    has_lost_brokers,
+    translated,
+)
 from recstream.log.port import NewRecord, Position, TopicPartition
 
 log = logging.getLogger(__name__)
@@ -189,14 +196,16 @@ class _TransactionalProducer:
 
     def _send(self, records: Sequence[NewRecord], placed: Sequence[TopicPartition]) -> None:
         self._positions = [Position(*tp, -1) for tp in placed]
-        errors: list[KafkaError] = []
+        errors: list[tuple[bool, str, KafkaError]] = []
         self._call(self._producer.begin_transaction)
         for index, (record, tp) in enumerate(zip(records, placed, strict=True)):
             on_delivery = partial(self._placed, errors, index)
             self._call(partial(self._produce, record, tp, on_delivery))
         self._call(self._flush)
         if errors:
-            raise self._refuse(errors[0])
+            # Records that were purged say nothing of the reason.
+            _, topic, reason = min(errors, key=itemgetter(0))
+            raise self._refuse(reason, f"appending to {topic}")
 
     def _commit(self) -> list[Position]:
         self._is_committing = True
@@ -231,10 +240,15 @@ class _TransactionalProducer:
                 return
 
     def _placed(
-        self, errors: list[KafkaError], index: int, error: KafkaError | None, message: Message
+        self,
+        errors: list[tuple[bool, str, KafkaError]],
+        index: int,
+        error: KafkaError | None,
+        message: Message,
     ) -> None:
         if error is not None:
-            errors.append(error)
+            topic = self._positions[index].topic
+            errors.append((error.code() in PURGED_CODES, topic, error))
         else:
             self._positions[index] = self._positions[index]._replace(offset=message.offset() or 0)
 
@@ -252,8 +266,8 @@ class _TransactionalProducer:
                 raise self._refuse(reason) from error
             raise self._errors.translate(error, "committing") from error
 
-    def _refuse(self, reason: KafkaError) -> LogFenced:
-        self._refused = str(reason)
+    def _refuse(self, reason: KafkaError, doing: str = "appending") -> LogFenced:
+        self._refused = str(translated(reason, doing))
         return self._fenced()
 
     def _fenced(self) -> LogFenced:

@@ -3,8 +3,8 @@
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from recstream.errors import LogUnavailable
-from recstream.log.kafka.outage import ClientErrors
+from recstream.errors import LogRefused, LogUnavailable
+from recstream.log.kafka.outage import LONGEST_PAUSE_S, QUIET_S, ClientErrors, Pauses
 
 LOST = KafkaError(KafkaError._TRANSPORT, "Broker transport failure")
 REASONS = [
@@ -31,3 +31,28 @@ def test_the_newest_reason_is_the_one_said() -> None:
         errors(error)
 
     assert "invalid credentials" in str(errors.translate(KafkaException(LOST), "reading"))
+
+
+def test_a_topic_that_takes_smaller_records_needs_an_operator_and_is_no_fault_of_the_record() -> (
+    None
+):
+    said = ClientErrors().translate(
+        KafkaException(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)), "appending"
+    )
+
+    assert isinstance(said, LogRefused)
+    assert "max.message.bytes=16777216" in str(said)
+
+
+def test_attempts_that_fail_soon_one_after_another_wait_longer_and_longer() -> None:
+    now_s = [0.0]
+    pauses = Pauses(lambda: now_s[0])
+
+    def attempt(after_s: float) -> float:
+        now_s[0] += after_s
+        pause_s = pauses.next_s()
+        now_s[0] += pause_s
+        return pause_s
+
+    assert [attempt(1.0) for _ in range(7)] == [0.0, 0.5, 1.5, 3.5, 7.5, *[LONGEST_PAUSE_S] * 2]
+    assert attempt(QUIET_S) == 0.0
