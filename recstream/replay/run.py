@@ -15,7 +15,7 @@ from recstream.core.history import History, SettingsTimeline, table_rows
 from recstream.core.records import ClickCounts, PrequentialScore
 from recstream.erasure import forgetting
 from recstream.errors import NotFound, StartupError
-from recstream.log import INTERACTIONS, RECOMMENDATIONS, ReadableLog, Record, read_records
+from recstream.log import INTERACTIONS, MODELS, RECOMMENDATIONS, ReadableLog, Record, read_records
 from recstream.models import ReadableStore
 from recstream.replay.evaluate import ListsByOffset, evaluation_watch
 from recstream.replay.retrain import DerivedStore, Retrained, may_know_forgotten, retrain
@@ -163,7 +163,12 @@ def replay(
 def find_lost_generations(
     log: ReadableLog, generations: Generations, store: ReadableStore, retrained: Sequence[Retrained]
 ) -> frozenset[int]:
-    """Return generations whose artifact is gone, and that a forgotten user makes underivable."""
+    """Return generations that can't be derived, though nothing is wrong.
+
+    Their artifact is gone and a forgotten user makes them underivable, or retention deleted their
+    announcement (``keep_models``).
+    """
+    pruned = min(generations.announced, default=0) if log.earliest(MODELS, 0) else 0
     not_derivable = {each.number for each in retrained if not each.derived}
     forgotten = list(forgetting(log).begun.values())
     present = set(store.list())
@@ -172,7 +177,7 @@ def find_lost_generations(
         for number, each in generations.announced.items()
         if each.artifact not in present
         and (number in not_derivable or may_know_forgotten(each, forgotten))
-    )
+    ).union(range(pruned))
 
 
 def _replay_partition(

@@ -8,6 +8,7 @@ import msgspec
 from recstream.checkpoints import Checkpoints, Manifest, read_rows, rows_by_key
 from recstream.control import read_timeline
 from recstream.core.history import SettingsTimeline, table_rows
+from recstream.erasure import forgetting
 from recstream.errors import CheckpointMismatch
 from recstream.log import INTERACTIONS, ReadableLog, read_records
 from recstream.log.embedded import EmbeddedLog
@@ -38,8 +39,7 @@ def verify_checkpoints(
     """
     done: dict[str, str] = {}
     event_log = checkpoints.log
-    # On Kafka the events of forgotten users are there until they are deleted.
-    erased = {} if isinstance(checkpoints.log, EmbeddedLog) else checkpoints.erased()
+    erased = _partly_erased(checkpoints)
     for manifest in checkpoints.all(partition):
         if only_new and manifest.is_verified:
             continue
@@ -57,6 +57,22 @@ def verify_checkpoints(
         if not manifest.is_verified:
             checkpoints.announce(msgspec.structs.replace(manifest, is_verified=True))
     return done
+
+
+def _partly_erased(checkpoints: Checkpoints) -> dict[int, int]:
+    """Return by partition the offset before which the log may still have events of erased users.
+
+    The embedded log has them until the request is finished, Kafka until they are deleted.
+    """
+    if not isinstance(checkpoints.log, EmbeddedLog):
+        return checkpoints.erased()
+    found = forgetting(checkpoints.log)
+    begun = sorted(
+        (each.partition, each.at_offset)
+        for name, each in found.begun.items()
+        if name in found.pending
+    )
+    return dict(begun)
 
 
 def compare_with_changelog(checkpoints: Checkpoints, manifest: Manifest) -> int:

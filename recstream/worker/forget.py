@@ -6,7 +6,7 @@ For each `ForgetRequested` whose user is in a partition of this worker:
 2. wait `GRACE_MS`, so that readers delete the user by the tombstones;
 3. on the embedded log, blank the user's records and the tombstones' keys (`recstream.erasure.erase`).
    Delete the partition's older checkpoints. If no event came since, append an empty one, so that new
-   checkpoints get another offset. On Kafka, delete the partition's older records
+   checkpoints get another offset. Request them if events were pruned. On Kafka, delete the partition's older records
    (`recstream.erasure.Truncation`);
 4. rewrite the table's files without the rows;
 5. erase the request.
@@ -20,8 +20,11 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple, cast
 
+from ulid import ULID
+
 from recstream.checkpoints import Checkpoints
-from recstream.core.records import ForgetRequested, Forgotten
+from recstream.control import submit
+from recstream.core.records import CheckpointRequested, ForgetRequested, Forgotten
 from recstream.erasure import CompactingLog, Truncation, erase, finish, forgetting
 from recstream.log import (
     CONTROL,
@@ -179,6 +182,9 @@ class Forgetter:
         if self._log.high_watermark(INTERACTIONS, due.partition) <= last:
             # A checkpoint at the offset of the erasure could be from before it: none is used.
             self._log.append([NewRecord(INTERACTIONS, None, None, due.partition)])
+        if self._log.earliest(INTERACTIONS, due.partition):  # it answers from a checkpoint on alone
+            asked = CheckpointRequested(id=str(ULID()), requested_ts=self._clock_ms())
+            submit(self._log, asked)
         return due
 
     def finish(self, due: DueErasure) -> None:

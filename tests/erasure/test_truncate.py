@@ -314,3 +314,44 @@ def test_on_the_embedded_log_a_checkpoint_can_be_made_right_after_forgetting(liv
     assert newest is not None
     assert newest.is_verified
     assert WHO.encode() not in lived.checkpoints.read(newest)
+
+
+def test_on_the_embedded_log_a_checkpoint_can_be_verified_between_the_steps_of_an_erasure(lived):
+    lived.log = lived.world.log
+    lived.checkpoints = Checkpoints(lived.log, DirectoryStore(lived.path / "checkpoints"))
+    home = partition_for(WHO.encode(), 2)
+    lived.ask()
+    forgetter = lived.forgetter()
+    lived.advance(forgetter)  # the rows are deleted, the events are not blanked yet
+    lived.world.browse(20, seed=9)
+
+    lived.checkpoint()
+
+    newest = lived.checkpoints.newest(home)
+    assert newest is not None
+    assert newest.is_verified
+    lived.advance(forgetter, GRACE_MS)
+    assert WHO.encode() not in lived.checkpoints.read(newest)
+    done = verify_checkpoints(lived.checkpoints, home)
+    assert "folded again from the log's start" in done[newest.name]
+
+
+def test_where_events_were_pruned_an_erasure_asks_for_a_checkpoint(lived):
+    """Without one the log answers nothing: those from before the erasure are deleted."""
+    lived.log = lived.world.log
+    lived.checkpoints = Checkpoints(lived.log, DirectoryStore(lived.path / "checkpoints"))
+    home = partition_for(WHO.encode(), 2)
+
+    def asked():
+        return [e for _, e in read_control(lived.log) if isinstance(e, CheckpointRequested)]
+
+    for is_pruned in (False, True):
+        if is_pruned:
+            lived.checkpoint()
+            lived.log.delete_before(INTERACTIONS, home, lived.checkpoints.newest(home).offset)
+        lived.ask()
+        forgetter = lived.forgetter()
+        lived.advance(forgetter)
+        lived.advance(forgetter, GRACE_MS)
+        assert not forgetting(lived.log).pending
+        assert len(asked()) == is_pruned

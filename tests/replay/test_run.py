@@ -8,7 +8,8 @@ import rocksdict
 from recstream.core.history.table_rows import load
 from recstream.errors import StartupError
 from recstream.log.port import NewRecord
-from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
+from recstream.log.topics import INTERACTIONS, MODELS, RECOMMENDATIONS
+from recstream.models import start_of_generations
 from recstream.replay.run import ReplayPlan, Report, play, replay
 from tests.replay.world import World
 
@@ -29,6 +30,20 @@ def test_everything_is_identical_when_nothing_was_tampered_with(eventful: World)
     assert sum(each.lists for each in report.partitions) > 60
     assert sum(each.histories for each in report.partitions) == 12
     assert len(report.generations) == 3
+
+
+def test_lists_of_generations_that_retention_deleted_are_underivable_and_not_different(
+    eventful: World,
+) -> None:
+    eventful.log.delete_before(MODELS, 0, start_of_generations(eventful.log, 1))
+
+    report = run(eventful, verify=True)
+
+    assert report.is_identical
+    assert sum(each.underivable for each in report.partitions) > 0
+    assert sum(each.underivable for each in report.partitions) < sum(
+        each.lists for each in report.partitions
+    )
 
 
 def test_two_replays_have_the_same_digests(eventful: World) -> None:
