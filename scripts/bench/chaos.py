@@ -25,6 +25,7 @@ Examples::
 
     python scripts/bench/chaos.py --rounds 20 --log embedded
     python scripts/bench/chaos.py --simulated --rounds 10000 --log embedded --save
+    python scripts/bench/chaos.py --simulated --pruned --rounds 2000 --log embedded
     python scripts/bench/chaos.py --simulated --rounds 300 --log kafka --save
     python scripts/bench/chaos.py --rounds 200 --per-world 20 --log both --output chaos.json --save
 """
@@ -145,6 +146,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, help="write the counts here as JSON")
     parser.add_argument("--save", action="store_true", help="write docs/benchmarks/chaos.json")
     parser.add_argument("--simulated", action="store_true", help="in one process")
+    parser.add_argument("--pruned", action="store_true", help="simulate checkpoints and retention")
     options = parser.parse_args()
     if options.simulated:
         return simulated(options)
@@ -190,6 +192,8 @@ def simulated(options: argparse.Namespace) -> int:
     """Run simulated rounds; return 0: what is wrong ends the script with the command that repeats it."""
     sys.path.insert(0, str(ROOT))
     from tests.crash.simulation.kafka import KafkaFaults, KafkaWorld  # noqa: PLC0415 - only here
+    from tests.crash.simulation.pruned import PrunedWorld  # noqa: PLC0415
+    from tests.crash.simulation.world import World as SimulatedWorld  # noqa: PLC0415
     from tests.crash.simulation.world import simulate  # noqa: PLC0415
 
     def kafka_world(folder: Path, seed: int, faults: Any) -> Any:
@@ -199,6 +203,7 @@ def simulated(options: argparse.Namespace) -> int:
     logging.disable(logging.CRITICAL)
     memory = Path("/dev/shm")  # noqa: S108 - a folder of our own in it
     started_s = time.monotonic()
+    embedded = {"new_world": PrunedWorld if options.pruned else SimulatedWorld}
     on_kafka = {"faults": KafkaFaults(), "new_world": kafka_world, "per_world": 50}
     with tempfile.TemporaryDirectory(
         prefix=f"{PREFIX}{os.getpid()}-", dir=memory if memory.is_dir() else None
@@ -208,7 +213,7 @@ def simulated(options: argparse.Namespace) -> int:
             options.seed,
             options.rounds,
             progress=lambda n: print(n, end="\r", flush=True),
-            **(on_kafka if options.log == "kafka" else {}),
+            **(on_kafka if options.log == "kafka" else embedded),
         )
     print(json.dumps(counts, indent=2))
     if options.save:

@@ -93,7 +93,7 @@ def test_a_view_lacks_no_row_that_the_owner_wrote_before_the_newest_one(tmp_path
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        while n_views < 60 and n_written < 2_000_000:
+        while n_views < 15 and n_written < 200_000:
             with contextlib.suppress(CheckpointError), table._view(tmp_path / "t.db") as view:
                 keys = [key for key in view.keys() if key != b"newest"]  # noqa: SIM118 - no mapping
                 assert len(keys) == int(view.get(b"newest") or b"-1") + 1

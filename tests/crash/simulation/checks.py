@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from recstream.core.history import table_rows
 from recstream.core.records import decode_recommendations
-from recstream.log import RECOMMENDATIONS, ReadableLog, read_records
+from recstream.log import Record
 from recstream.time_travel import PartitionFold
 
 
@@ -32,11 +34,11 @@ def check_histories(
         raise Found(f"partition {fold.partition}: {applied}, the log ends at {fold.next_offset}")
 
 
-def check_lists(log: ReadableLog, rows: dict[bytes, bytes], fold: PartitionFold) -> None:
+def check_lists(lists: Iterable[Record], rows: dict[bytes, bytes], fold: PartitionFold) -> None:
     """Compare the rows of lists with the published ones: no two alike, none for a user without events."""
     partition = fold.partition
     newest: dict[bytes, tuple[int, tuple[str, ...]]] = {}
-    for record in read_records(log, RECOMMENDATIONS, partition):
+    for record in lists:
         key = record.key or b""
         if record.value is None:
             newest.pop(key, None)

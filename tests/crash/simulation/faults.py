@@ -27,15 +27,17 @@ SIMULATED = "simulated fault"
 
 LOG = ["log read", "transaction begins", "transaction commits", "transaction committed"]
 ROWS = ["row read", "rows not written", "rows written"]
+FILES = ["file not stored", "file stored", "file not deleted"]
 ELIGIBLE = {
-    "crash": [*LOG, *ROWS, "append acknowledged", "model read"],
-    "crash of all": [*LOG, *ROWS],
+    "crash": [*LOG, *ROWS, *FILES, "append acknowledged", "model read"],
+    "crash of all": [*LOG, *ROWS, *FILES],
     "log away": ["log read", "transaction begins"],
     "unknown outcome": ["append acknowledged"],
     "takeover": ["log read", "transaction begins", "transaction committed", *ROWS],
     "rows not written": ["rows not written"],
     "rows not read": ["row read"],
     "model away": ["model read"],
+    "store away": ["file not stored", "file not deleted"],
 }
 """Kinds of faults, and the points at which each may happen."""
 
@@ -107,7 +109,7 @@ class Faults:
         if self._left > 0 or (self._kind == "takeover" and self.is_locked()):
             return
         kind, self.last = self._kind, f"{self._kind} at {point!r}"
-        if kind in {"log away", "model away"} and self._repeats:
+        if kind in {"log away", "model away", "store away"} and self._repeats:
             self._repeats -= 1  # also the next time
         else:
             self._kind = None
@@ -128,6 +130,7 @@ class Faults:
             "rows not written": OSError(28, f"{SIMULATED}: No space left on device"),
             "rows not read": OSError(5, f"{SIMULATED}: Input/output error"),
             "model away": ModelStoreUnavailable(SIMULATED),
+            "store away": ModelStoreUnavailable(SIMULATED),
         }[kind]
 
     def around(self, function: Callable[..., Any], before: str, after: str = "") -> Any:
@@ -177,7 +180,10 @@ class Faults:
         yield Storage, "read", self.around(Storage.read, "log read")
         yield RocksDBRows, "write", writing_rows
         yield RocksDBRows, "_database", opening
-        yield DirectoryStore, "get", self.around(DirectoryStore.get, "model read")
+        store = DirectoryStore
+        yield store, "get", self.around(store.get, "model read")
+        yield store, "put", self.around(store.put, "file not stored", "file stored")
+        yield store, "delete", self.around(store.delete, "file not deleted")
 
 
 def is_simulated(error: BaseException | None) -> bool:

@@ -17,16 +17,21 @@ import pytest
 
 import recstream.log.embedded.log
 import recstream.worker.fold
+from recstream.checkpoints import Checkpoints, retention
 from recstream.core.history import table_rows
 from recstream.core.history.fold import apply
+from recstream.log import INTERACTIONS
 from recstream.log.faust.appender import Appender
+from recstream.time_travel import Snapshots
 from recstream.worker.rocksdb_rows import RocksDBRows
 from tests.crash.simulation.checks import Found
 from tests.crash.simulation.kafka import KafkaFaults, KafkaWorld
+from tests.crash.simulation.pruned import PrunedWorld
 from tests.crash.simulation.world import simulate
 
 ROUNDS = 30
 ROUNDS_ON_KAFKA = 10
+ROUNDS_PRUNED = 10
 FOUND_WITHIN = 400
 
 
@@ -44,6 +49,13 @@ def test_after_random_faults_nothing_is_lost_twice_or_different(tmp_path: Path) 
     assert counts["rounds"] == ROUNDS
     assert counts["lists"] > ROUNDS
     assert len(counts["faults"]) >= 5
+
+
+def test_after_random_faults_a_pruned_log_answers_from_its_horizon_on(tmp_path: Path) -> None:
+    counts = simulate(tmp_path, seed=1, rounds=ROUNDS_PRUNED, new_world=PrunedWorld)
+
+    assert counts["rounds"] == ROUNDS_PRUNED
+    assert counts["lists"] > 0
 
 
 @pytest.mark.slow
@@ -113,3 +125,35 @@ def test_broken_code_is_found(
 ) -> None:
     with mock.patch.object(owner, name, broken), pytest.raises(Found):
         simulate(tmp_path, seed=3, rounds=FOUND_WITHIN)
+
+
+def prune_as_wanted(checkpoints: Any, settings: Any, partition: int, _: int) -> int:
+    """Delete events that no checkpoint replaces."""
+    end: int = checkpoints.log.high_watermark(INTERACTIONS, partition)
+    return max(0, end - settings.keep_interactions_events)
+
+
+def erase_nothing(*_: Any) -> dict[int, int]:
+    """Use checkpoints from before an erasure."""
+    return {}
+
+
+def continue_always(*_: Any) -> bool:
+    """Continue from blocks whose next events were pruned."""
+    return True
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("owner", "name", "broken"),
+    [
+        (retention, "_interactions_cut", prune_as_wanted),
+        (Checkpoints, "erased", erase_nothing),
+        (Snapshots, "_continues", continue_always),
+    ],
+)
+def test_broken_retention_is_found(
+    tmp_path: Path, owner: Any, name: str, broken: Callable[..., Any]
+) -> None:
+    with mock.patch.object(owner, name, broken), pytest.raises(Found):
+        simulate(tmp_path, seed=3, rounds=FOUND_WITHIN, new_world=PrunedWorld)

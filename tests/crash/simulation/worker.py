@@ -53,6 +53,7 @@ class SimulatedWorker:
             held.callback(self.loop._feed.close)
             self.engine = self.loop.engine
             self.log: Any = self.loop._log
+            self.log.clock_ms = clock_ms
             self.rows: Any = self.loop._rows
             self.store: Any = self.rows._table.data
             self.app._consumer = SimpleNamespace(
@@ -139,7 +140,8 @@ class SimulatedWorker:
                 continue
             at = self._position[partition]
             if rng.random() < 0.1:
-                at = max(self.log.earliest(INTERACTIONS, partition), at - rng.randint(1, 20))
+                at -= rng.randint(1, 20)
+            at = max(self.log.earliest(INTERACTIONS, partition), at)
             records = self.log.read(INTERACTIONS, partition, at, rng.randint(1, 40))
             if records:
                 groups.append(records)

@@ -15,16 +15,18 @@ from unittest import mock
 
 import msgspec
 
+from recstream.analysis import parse_ranges
+from recstream.checkpoints import Checkpoints, open_checkpoints
 from recstream.control import read_timeline
 from recstream.core.records import DeadLetter
 from recstream.erasure import forgetting
-from recstream.log import DEAD_LETTERS, INTERACTIONS, TopicPartition, read_records
+from recstream.log import DEAD_LETTERS, INTERACTIONS, RECOMMENDATIONS, TopicPartition, read_records
 from recstream.log.embedded import MemberAssignment, Membership
 from recstream.log.embedded.maintenance import _maintenance_lock
 from recstream.process import is_temporary
 from recstream.replay.run import ReplayPlan, replay
 from recstream.settings import Settings
-from recstream.time_travel import PartitionFold
+from recstream.time_travel import PartitionFold, nearest_fold
 from recstream.worker.forget import GRACE_MS
 from tests.crash.simulation.checks import Found, check_histories, check_lists
 from tests.crash.simulation.client import PARTITIONS, Client, Ledger
@@ -40,6 +42,8 @@ class World(Client):
     kinds = tuple(ELIGIBLE)
     """Faults that happen."""
     new_worker = SimulatedWorker
+    flags = ""
+    """Options of ``scripts/bench/chaos.py`` that give this world."""
 
     def __init__(self, folder: Path, seed: int, faults: Faults) -> None:
         self.rng = random.Random(seed)
@@ -273,20 +277,14 @@ class World(Client):
     def verify(self) -> None:
         """Settle, and compare everything with the log and with what the client knows."""
         self.settle()
-        timeline = read_timeline(self.log)
-        since: dict[str, int] = {}
-        for name, forgotten in forgetting(self.log).begun.items():
-            user = self.ledger.forgotten[name]
-            since[user] = max(since.get(user, 0), forgotten.at_offset)
-        ids = self.ledger.ids(since)
+        ids = self.ledger.ids(self.forgotten_since())
         for worker in self.workers:
             assert worker is not None
             for partition in worker.owned:
-                fold = PartitionFold(partition, PARTITIONS, timeline)
-                fold.advance(self.log)
+                fold = self.folded(partition)
                 rows = dict(worker.rows.scan(partition))
                 check_histories(rows, fold, ids)
-                check_lists(self.log, rows, fold)
+                check_lists(self.records(RECOMMENDATIONS, partition), rows, fold)
         assert sorted(p for w in self.workers if w for p in w.owned) == [*range(PARTITIONS)]
         letters = Counter(
             (letter.partition, letter.offset)
@@ -296,12 +294,42 @@ class World(Client):
         )
         if letters != self.ledger.bad:
             raise Found(f"dead letters: {letters - self.ledger.bad} {self.ledger.bad - letters}")
-        ranges = {at: (0, self.log.high_watermark(INTERACTIONS, at)) for at in range(PARTITIONS)}
+        self.n_lists = self.replay(self.log)
+
+    def forgotten_since(self) -> dict[str, int]:
+        """Return the offset before which nothing of a user counts, by forgotten user."""
+        since: dict[str, int] = {}
+        for name, forgotten in forgetting(self.log).begun.items():
+            user = self.ledger.forgotten[name]
+            since[user] = max(since.get(user, 0), forgotten.at_offset)
+        return since
+
+    def folded(self, partition: int) -> PartitionFold:
+        """Return a clean fold of all events of a partition."""
+        fold = PartitionFold(partition, PARTITIONS, read_timeline(self.log))
+        fold.advance(self.log)
+        return fold
+
+    def replay(self, log: Any) -> int:
+        """Derive all lists of a log again; return their number."""
+        ranges = parse_ranges(log, checkpoints=self.checkpoints(log))
         plan = ReplayPlan(ranges=ranges, verify=True, changelog=self.changelog)
-        report = replay(self.log, self.store, plan)
+        timeline = read_timeline(log)
+        report = replay(
+            log,
+            self.store,
+            plan,
+            fold_at=lambda at: nearest_fold(
+                self.checkpoints(log), log, at, timeline, ranges[at][0]
+            ),
+        )
         if not report.is_identical:
             raise Found(f"the replay differs: {report}")
-        self.n_lists = sum(each.lists for each in report.partitions)
+        return sum(each.lists for each in report.partitions)
+
+    def checkpoints(self, log: Any) -> Checkpoints:
+        """Return the checkpoints of a log."""
+        return open_checkpoints(log, self.settings)
 
 
 def simulate(
@@ -329,7 +357,7 @@ def simulate(
                 except Exception as error:
                     raise Found(
                         f"{error!r} after {faults.last!r}; again by scripts/bench/chaos.py "
-                        f"--simulated --seed {seed} --rounds {world.n_rounds}"
+                        f"--simulated{world.flags} --seed {seed} --rounds {world.n_rounds}"
                     ) from error
             shutil.rmtree(world.folder)
             totals.update(
