@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self, Unpack
 from recstream.client.connection import RequestFailed
 
 if TYPE_CHECKING:
-    from recstream.client.answers import RejectedEvent
+    from recstream.client.answers import EventsAnswer, RejectedEvent
     from recstream.client.bodies import Event
     from recstream.client.connection import Client
 
@@ -56,8 +56,8 @@ class EventBatch:
         RequestFailed
             Events from before can't be sent.
         """
-        event.setdefault("id", uuid.uuid4().hex)
-        event.setdefault("ts", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+        event["id"] = event.get("id") or uuid.uuid4().hex
+        event["ts"] = event.get("ts") or time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         # What JSON can't hold is refused here: in the batch it would keep all others from being sent.
         json.dumps(event, ensure_ascii=False, allow_nan=False).encode()
         with self._lock:
@@ -93,7 +93,7 @@ class EventBatch:
         n = MOST_EVENTS
         while some := self._events[:n]:
             try:
-                rejected = self._client.send_events(some)["rejected"]
+                rejected = _rejected_of(self._client.send_events(some))
             except RequestFailed as error:
                 if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and len(some) > 1:
                     n = len(some) // 2
@@ -108,6 +108,16 @@ class EventBatch:
 
     def __exit__(self, *error: object) -> None:
         self.flush()
+
+
+def _rejected_of(answer: EventsAnswer) -> list[RejectedEvent]:
+    """Return the events that the bridge refused; raises `RequestFailed` if this is no answer of a bridge."""
+    if "rejected" not in (answer or {}):
+        raise RequestFailed(
+            "POST /v1/events: no answer from the bridge, but a success without `rejected`; is the "
+            "address right?"
+        )
+    return answer["rejected"]
 
 
 def _rejected(error: RequestFailed, first: Event) -> list[RejectedEvent]:

@@ -74,15 +74,12 @@ class Attempts:
         self._draw = draw
         self._wait = FIRST_WAIT_S
 
-    def answer(self, response: httpx.Response | httpx.TransportError) -> Any:
+    def answer(self, response: httpx.Response | httpx.RequestError) -> Any:
         """Return the answer of a response; raise `RequestFailed` for an error."""
-        if isinstance(response, httpx.TransportError):
-            raise RequestFailed(
-                f"{self.request['method']} {self.request['url']}: no answer from the bridge "
-                f"({type(response).__name__}: {response}); is it running, and is the address right?"
-            ) from response
+        if isinstance(response, httpx.RequestError):
+            raise self._no_answer(f"{type(response).__name__}: {response}") from response
         if response.is_success:
-            return response.json() if response.content else None
+            return self._body(response)
         try:
             problem = response.json()
         except ValueError:
@@ -95,8 +92,27 @@ class Attempts:
             problem if isinstance(problem, dict) else {},
         )
 
-    def next_wait(self, now: float, failure: httpx.Response | httpx.TransportError) -> float | None:
+    def _body(self, response: httpx.Response) -> Any:
+        """Return the object of a successful answer, None for an empty one."""
+        try:
+            body = response.json() if response.content else None
+        except ValueError:
+            body = response.content
+        if body is not None and not isinstance(body, dict):
+            kind = response.headers.get("Content-Type", "none")
+            raise self._no_answer(f"status {response.status_code}, content type {kind}")
+        return body
+
+    def _no_answer(self, found: str) -> RequestFailed:
+        return RequestFailed(
+            f"{self.request['method']} {self.request['url']}: no answer from the bridge ({found}); "
+            "is it running, and is the address right?"
+        )
+
+    def next_wait(self, now: float, failure: httpx.Response | httpx.RequestError) -> float | None:
         """Return the seconds to wait before the request is sent again; None not to send it."""
+        if isinstance(failure, httpx.DecodingError):
+            return None
         wait = self._wait * (0.5 + self._draw() / 2)
         if isinstance(failure, httpx.Response):
             if failure.status_code not in BUSY:
@@ -114,9 +130,9 @@ def _segment(name: str) -> str:
 
 def _with_ids(body: Any) -> Any:
     """Give events without an id one, so that they count once however often they are sent."""
-    if isinstance(body, dict):
-        return {"id": uuid.uuid4().hex, **body}
-    return [{"id": uuid.uuid4().hex, **event} for event in body]
+    events = [body] if isinstance(body, dict) else body
+    named = [{**event, "id": event.get("id") or uuid.uuid4().hex} for event in events]
+    return named[0] if isinstance(body, dict) else named
 
 
 def _text(value: Any) -> Any:
@@ -176,10 +192,10 @@ class Client(Methods):
         deadline = self._clock() + self._patience_s
         attempts = Attempts(method, path, values, query, body, deadline, self._draw)
         while True:
-            found: httpx.Response | httpx.TransportError
+            found: httpx.Response | httpx.RequestError
             try:
                 found = self._http.request(**attempts.request)
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 found = error
             if (wait := attempts.next_wait(self._clock(), found)) is None:
                 return attempts.answer(found)
@@ -222,10 +238,10 @@ class AsyncClient(AsyncMethods):
         deadline = self._clock() + self._patience_s
         attempts = Attempts(method, path, values, query, body, deadline, self._draw)
         while True:
-            found: httpx.Response | httpx.TransportError
+            found: httpx.Response | httpx.RequestError
             try:
                 found = await self._http.request(**attempts.request)
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 found = error
             if (wait := attempts.next_wait(self._clock(), found)) is None:
                 return attempts.answer(found)

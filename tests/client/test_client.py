@@ -153,6 +153,62 @@ def test_an_answer_that_is_no_json_is_a_failure_with_its_status(call: Callable[.
         call(Scripted(httpx.Response(404, text="<html>")), FakeClock(), "get_item", "p1")
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"text": "<html>log in to this network</html>"},
+        {"json": ["p1"]},
+        {"content": b"no gzip", "headers": {"Content-Encoding": "gzip"}},
+    ],
+)
+def test_a_success_that_is_no_answer_of_a_bridge_is_a_failure(
+    answer: dict[str, Any], call: Callable[..., Any]
+) -> None:
+    def handler(_: httpx.Request) -> httpx.Response:
+        given = dict(answer)
+        if content := given.pop("content", b""):
+            given["stream"] = httpx.ByteStream(content)
+        return httpx.Response(200, **given)
+
+    with pytest.raises(RequestFailed, match=r"GET /v1/items/p1: .*is the address right"):
+        call(handler, FakeClock(), "get_item", "p1")
+
+
+def test_a_batch_keeps_what_something_else_than_a_bridge_took() -> None:
+    answer = httpx.Response(202, json={"accepted": 1, "duplicates": 0, "rejected": []})
+    bridge = Scripted(httpx.Response(200, json={"status": "ok"}), answer)
+    with Client(transport=httpx.MockTransport(bridge)) as client:
+        batch = EventBatch(client)
+        batch.add(type="view", user="u1", item="p1")
+        with pytest.raises(RequestFailed, match="is the address right"):
+            batch.flush()
+        batch.flush()
+    assert sent_items(bridge) == [["p1"], ["p1"]]
+
+
+@pytest.mark.parametrize("given", [{}, {"id": ""}, {"id": None}])
+def test_an_event_without_an_id_gets_one(given: dict[str, Any], call: Callable[..., Any]) -> None:
+    answer = httpx.Response(202, json={"accepted": 1, "duplicates": 0, "rejected": []})
+    bridge = Scripted(busy(), answer)
+    call(
+        bridge, FakeClock(), "send_events", [{"type": "view", "user": "u1", "item": "p1", **given}]
+    )
+    first, again = [json.loads(each.content)[0]["id"] for each in bridge.requests]
+    assert first == again != ""
+    assert first is not None
+
+
+@pytest.mark.parametrize("given", [{}, {"id": "", "ts": ""}, {"id": None, "ts": None}])
+def test_a_batch_gives_an_event_its_id_and_time(given: dict[str, Any]) -> None:
+    answer = httpx.Response(202, json={"accepted": 1, "duplicates": 0, "rejected": []})
+    bridge = Scripted(answer)
+    with Client(transport=httpx.MockTransport(bridge)) as client, EventBatch(client) as batch:
+        batch.add(type="view", user="u1", item="p1", **given)
+    (sent,) = json.loads(bridge.requests[0].content)
+    assert sent["id"]
+    assert sent["ts"]
+
+
 def test_a_batch_sends_full_requests_and_the_rest_at_its_end() -> None:
     answer = httpx.Response(202, json={"accepted": 1, "duplicates": 0, "rejected": []})
     bridge = Scripted(answer)
