@@ -263,6 +263,67 @@ test("an expired token is announced, and a newer one connects again", () => {
   assert.equal(w.opened.length, 3);
 });
 
+test("tokens that have expired already are asked for ever more rarely, until one is welcome", () => {
+  const w = world(() => ({ token: "stale" }));
+  const renewMs = [];
+  let before = 0;
+  w.socket.start();
+  for (let passedMs = 0; passedMs < 120_000; passedMs += 50) {
+    if (w.last.closedWith === null && w.opened.length > before) {
+      before = w.opened.length;
+      const { expired } = w;
+      w.last.onclose({ code: 4001 });
+      if (w.expired > expired) w.socket.refresh();
+    }
+    w.pass(50);
+    if (w.expired > renewMs.length) {
+      renewMs.push(passedMs);
+      if (w.opened.length === before) w.socket.refresh();
+    }
+  }
+
+  assert.equal(renewMs[0], 0);
+  assert.ok(renewMs.length < 16, `${renewMs}`);
+  assert.ok(renewMs.length > 6, `${renewMs}`);
+
+  const { expired } = w;
+  w.goLive();
+  w.last.onclose({ code: 4001 });
+  assert.equal(w.expired, expired + 1, "one that lived is replaced at once");
+});
+
+test("after stop no token is asked for", () => {
+  const w = world(() => ({ token: "stale" }));
+  w.socket.start();
+  w.last.onclose({ code: 4001 });
+  w.socket.refresh();
+  w.last.onclose({ code: 4001 });
+  w.socket.stop();
+  w.pass(60_000);
+
+  assert.equal(w.expired, 1);
+  assert.equal(w.timers, 0);
+});
+
+test("a connection that can't be opened at all is tried again later", () => {
+  const w = world();
+  let refusals = 2;
+  const { open } = w.socket.options;
+  w.socket.options.open = (protocol) => {
+    refusals -= 1;
+    if (refusals >= 0) throw new DOMException("blocked by the page's policy", "SecurityError");
+    return open(protocol);
+  };
+
+  w.socket.start();
+  assert.match(w.statuses.at(-1).detail, /blocked by the page's policy/);
+  w.pass(250);
+  w.pass(500);
+  w.goLive();
+
+  assert.equal(w.phase, "live");
+});
+
 test("a message that the bridge does not understand is not sent again for ever", () => {
   for (const code of [1003, 1008, 1009]) {
     const w = world();

@@ -53,6 +53,8 @@ export class LiveSocket {
   /** @type {any} */
   #timer = null;
   #attempt = 0;
+  /** Tokens that have expired since one was welcome. */
+  #refusals = 0;
   #epoch = "";
   #said = "";
   /** Timer that detects a connection that is dead but not closed. */
@@ -94,7 +96,7 @@ export class LiveSocket {
     if (!token) return;
     if (this.#quietMs > 0 && this.#transport !== null) {
       this.#transport.send(encode({ type: "refresh", token }));
-    } else this.retryNow();
+    } else if (!this.#isStopped && this.#transport === null) this.#connect();
   }
 
   /** Replaces the connection after a change of the network. */
@@ -151,7 +153,14 @@ export class LiveSocket {
     this.#isProbing = false;
     this.#said = "";
     this.#tell(this.#wasLive ? "stale" : "connecting", "connecting");
-    const transport = this.options.open(SUBPROTOCOL);
+    let transport;
+    try {
+      transport = this.options.open(SUBPROTOCOL);
+    } catch (error) {
+      // A page's policy can forbid the address.
+      this.#lost(`the connection can't be opened: ${error}`, { slow: false });
+      return;
+    }
     this.#transport = transport;
     this.#timer = this.options.timers.setTimeout(() => {
       this.#drop(1000, "no welcome");
@@ -193,7 +202,7 @@ export class LiveSocket {
         return;
       }
       this.#clearTimer();
-      this.#attempt = 0;
+      this.#attempt = this.#refusals = 0;
       this.#wasLive = true;
       this.#epoch = message.epoch;
       this.#quietMs = message.ping_s * 1000;
@@ -215,7 +224,16 @@ export class LiveSocket {
     if (!meaning.resume) this.#positions.clear();
     if (meaning.retry) this.#lost(meaning.reason, meaning);
     else this.#giveUp(this.#said || meaning.reason);
-    if (code === TOKEN_EXPIRED) this.options.onExpired?.();
+    if (code === TOKEN_EXPIRED) this.#expired();
+  }
+
+  /** Asks for a new token: at once, or later if the one before was refused, too. */
+  #expired() {
+    const ask = () => this.options.onExpired?.();
+    const waitMs = backoffMs(this.#refusals, this.options.random());
+    this.#refusals += 1;
+    if (this.#refusals === 1) ask();
+    else this.#timer = this.options.timers.setTimeout(ask, waitMs);
   }
 
   /**
