@@ -13,7 +13,13 @@ from time import perf_counter
 
 import msgspec
 
-from recstream.core.content import PRODUCT_COLUMNS, RejectedRow, clean_product, column_name
+from recstream.core.content import (
+    ATTRIBUTE,
+    PRODUCT_COLUMNS,
+    RejectedRow,
+    clean_product,
+    column_name,
+)
 from recstream.core.records import Item
 from recstream.errors import InvalidInput
 from recstream.importers.events import import_group
@@ -27,6 +33,8 @@ EXAMPLES = 5
 APPEND_ITEMS = 5_000
 FILLED = ("Handle", "Title", "Body (HTML)", "Vendor", "Product Category", "Type", "Image Src")
 """Columns that Shopify's products_export.csv fills in the first row of a product alone."""
+RARE = frozenset({"from", "until", "vector", "attributes"})
+"""Fields that few sources have: nobody misses their columns."""
 PROGRESS = TopicPartition(CATALOGUE, 0)
 """Where a group's offset counts the products an import has written."""
 
@@ -77,9 +85,11 @@ class ProductReader:
     def __init__(self, source: Source, columns: Mapping[str, str] | None = None) -> None:
         self._source = source
         self._columns = dict(columns or {})
-        unknown = self._columns.keys() - PRODUCT_COLUMNS.keys()
+        own = {name for name in self._columns if name.startswith(ATTRIBUTE)}
+        unknown = self._columns.keys() - PRODUCT_COLUMNS.keys() - own
         if unknown:
-            message = f"items have the fields {', '.join(PRODUCT_COLUMNS)}; got {', '.join(sorted(unknown))}"
+            fields = f"{', '.join(PRODUCT_COLUMNS)} and {ATTRIBUTE}NAME"
+            message = f"items have the fields {fields}; got {', '.join(sorted(unknown))}"
             raise InvalidInput(message)
         absent = set(self._columns.values()) - set(source.columns)
         if source.has_header and absent:
@@ -137,8 +147,9 @@ class ProductReader:
             names = [column_name(self._columns[field])] if field in self._columns else usual
             if found := by_name.keys() & {*names}:
                 taken |= found
-            else:
+            elif field not in RARE:
                 absent.append(field)
+        taken |= {column_name(column) for column in self._columns.values()}
         return tuple(absent), tuple(name for key, name in by_name.items() if key not in taken)
 
     def _require(self, field: str) -> None:

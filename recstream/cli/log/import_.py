@@ -123,14 +123,15 @@ def products(
 ) -> None:
     """Import products: FILE has Amazon's metadata (2014, 2018, 2023), or rows with a header.
 
-    The fields are item, title, category, brand, price, description and image; columns with usual
-    names are found. Entities, tags and prices with a currency are corrected. Rows without id or title, and
-    repeated ids, are rejected; the report says how many and why.
+    The fields are item, title, category, brand, price, description, image, available, from, until,
+    vector and attributes.NAME; columns with usual names are found. Entities, tags and prices with a
+    currency are corrected. Rows without id or title, and repeated ids, are rejected; the report says how
+    many and why.
 
     \b
     Examples:
       recstream import products meta_Musical_Instruments.json.gz
-      recstream import products products.csv --column item=article_no --column title=label
+      recstream import products products.csv --column item=article_no --column attributes.size=Size
     """
     with Import(settings, file, as_json=as_json) as opened:
         report = import_products(

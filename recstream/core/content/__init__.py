@@ -4,7 +4,13 @@ In: catalogue items. Out: features, content neighbours, predicted factors, colum
 """
 
 from recstream.core.content.categories import CATEGORY_GRAMMAR, within_any
-from recstream.core.content.clean import PRODUCT_COLUMNS, RejectedRow, clean_product, column_name
+from recstream.core.content.clean import (
+    ATTRIBUTE,
+    PRODUCT_COLUMNS,
+    RejectedRow,
+    clean_product,
+    column_name,
+)
 from recstream.core.content.columns import AttributeColumns
 from recstream.core.content.item_factors import CONTENT_WEIGHT, ContentModel
 from recstream.core.content.nearest import FeatureIndex

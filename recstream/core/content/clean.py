@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from recstream.core.content.categories import category_levels
+from recstream.core.content.product_fields import cell_value, read_product_fields
 from recstream.core.events import MAX_ID_CHARACTERS, is_printable
 from recstream.core.records import Item
 
@@ -51,8 +52,14 @@ PRODUCT_COLUMNS: Mapping[str, tuple[str, ...]] = {
         "image_src",
     ),
     "available": ("available", "availability"),
+    "from": ("from", "available_from"),
+    "until": ("until", "available_until"),
+    "vector": ("vector", "embedding"),
+    "attributes": ("attributes",),
 }
 """By field of an item: columns to take it from; the first with a value wins. See `column_name`."""
+ATTRIBUTE = "attributes."
+"""Begins the name of a field that is one attribute."""
 _NOT_AVAILABLE = frozenset({"false", "0", "no", "out_of_stock", "out of stock", "outofstock"})
 
 MAX_TITLE = 500
@@ -100,7 +107,8 @@ def clean_product(
     row : mapping
         Values by column; texts, numbers, or lists of them.
     columns : mapping, optional
-        By field of an item, the column to take. Other fields use the names in `PRODUCT_COLUMNS`.
+        By field of an item, the column to take; ``attributes.NAME`` is an attribute. Other fields use
+        the names in `PRODUCT_COLUMNS`.
 
     Examples
     --------
@@ -130,6 +138,9 @@ def clean_product(
         "price had more than a number": price is not None and not _is_number(price_text),
         "price could not be read": price is None and price_text.casefold() not in _NOTHING,
     }
+    more = read_product_fields(found)
+    repairs |= dict.fromkeys(more.unread, True)
+    levels = {"categories": path[:MAX_PATH]} if len(path) > 1 else {}
     item = Item(
         item=name,
         title=title,
@@ -138,8 +149,11 @@ def clean_product(
         price=price,
         description=clean_text(_joined(found.get("description")))[:MAX_DESCRIPTION],
         image=_image(found.get("image")),
-        attributes={"categories": path[:MAX_PATH]} if len(path) > 1 else {},
+        attributes=more.attributes | levels,
         available=_plain(found.get("available")).casefold() not in _NOT_AVAILABLE,
+        from_=more.from_,
+        until=more.until,
+        vector=more.vector,
     )
     return CleanProduct(item, tuple(what for what, is_so in repairs.items() if is_so))
 
@@ -240,6 +254,17 @@ def _fields(row: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any
             if value not in (None, "", [], {}):
                 found[field] = value
                 break
+    named = {
+        field.partition(".")[2]: by_name.get(column_name(column))
+        for field, column in columns.items()
+        if field.startswith(ATTRIBUTE)
+    }
+    if named:
+        given = found.get("attributes")
+        own = given if isinstance(given, dict) else {}
+        found["attributes"] = own | {
+            k: cell_value(v) for k, v in named.items() if v not in (None, "")
+        }
     return found
 
 

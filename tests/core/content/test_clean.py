@@ -1,5 +1,6 @@
 """A row of a shop's file becomes a clean item, or a reason."""
 
+from datetime import UTC, datetime
 from time import process_time
 from typing import Any
 
@@ -222,3 +223,56 @@ def test_a_row_is_cleaned_in_one_pass_over_its_texts(field: str, text: str) -> N
 )
 def test_scripts_styles_and_comments_go_with_their_contents(text: str, clean: str) -> None:
     assert clean_text(text) == clean
+
+
+def test_an_item_as_the_api_takes_it_keeps_all_its_fields() -> None:
+    own = {
+        "item": "p1", "title": "Lute", "category": "Music", "price": 420.0, "available": False,
+        "from": "2026-11-01T00:00:00Z", "until": "2027-03-01T01:00:00+01:00",
+        "attributes": {"wood": "yew", "strings": 8, "tags": ["old", "rare"], "loud": False},
+        "vector": [0.5, -1, 2e-3],
+    }  # fmt: skip
+
+    cleaned = clean_product(own)
+
+    assert cleaned == CleanProduct(
+        Item(
+            item="p1", title="Lute", category="Music", price=420.0, available=False,
+            from_=datetime(2026, 11, 1, tzinfo=UTC), until=datetime(2027, 3, 1, tzinfo=UTC),
+            attributes={"wood": "yew", "strings": 8, "tags": ["old", "rare"], "loud": False},
+            vector=(0.5, -1.0, 0.002),
+        ),
+        (),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("row", "repair"),
+    [
+        ({"from": "soon"}, "from could not be read; expected a time like 2026-11-22T10:42:00Z"),
+        ({"from": "2026-02-01", "until": "2026-01-01"}, "until is not after from"),
+        ({"vector": [1, "a"]}, "vector could not be read; expected at most 4096 numbers"),
+        ({"vector": [1.0] * 4097}, "vector could not be read; expected at most 4096 numbers"),
+        ({"vector": [float("nan")]}, "vector could not be read; expected at most 4096 numbers"),
+        ({"attributes": {"a": {"b": 1}}}, "attributes that are no text, number, boolean or list of texts"),
+        ({"attributes": "red"}, "attributes that are no text, number, boolean or list of texts"),
+    ],
+)  # fmt: skip
+def test_a_field_that_can_not_be_read_is_omitted_and_named(
+    row: dict[str, Any], repair: str
+) -> None:
+    cleaned = clean_product({"asin": "B1", "title": "Mug", **row})
+
+    assert isinstance(cleaned, CleanProduct)
+    assert cleaned.repairs == (repair,)
+    assert (cleaned.item.until, cleaned.item.vector, cleaned.item.attributes) == (None, (), {})
+
+
+def test_columns_of_a_table_become_attributes() -> None:
+    row = {"sku": "A", "name": "Lamp", "Colour": " red ", "Watt": "40", "Code": "007", "Fits": ""}
+    columns = {f"attributes.{name.lower()}": name for name in ("Colour", "Watt", "Code", "Fits")}
+
+    cleaned = clean_product(row, columns)
+
+    assert isinstance(cleaned, CleanProduct)
+    assert cleaned.item.attributes == {"colour": "red", "watt": 40, "code": "007"}
