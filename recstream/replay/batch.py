@@ -127,6 +127,8 @@ def write_batch(
     folder: Path,
     basis: Callable[[Generations], BatchBasis],
     progress: Callable[[int, int], object] = lambda *_: None,
+    *,
+    is_now: bool = True,
 ) -> BatchBasis:
     """Write all parts that the folder lacks; return what they are derived from.
 
@@ -135,14 +137,16 @@ def write_batch(
     checkpoints : Checkpoints or None
         To start the histories from.
     basis : callable
-        Called for a new folder.
+        Returns what is asked for.
+    is_now : bool
+        A batch that was begun continues as of its own moment; else the one asked for must be the same.
     progress : callable
         Receives the number of rows done and the number of all rows, as far as it is known.
 
     Raises
     ------
     InvalidInput
-        The folder holds something else.
+        The folder holds something else, or a batch of something else.
     BeyondHorizon
         Events before the moment were pruned.
     """
@@ -151,6 +155,7 @@ def write_batch(
     path = folder / "basis.json"
     if path.exists():
         chosen = _read_basis(path, event_log.epoch)
+        _check_same(folder, chosen, basis(generations), is_now=is_now)
     elif any(each.name != f"{path.name}.part" for each in folder.iterdir()):
         raise InvalidInput(f"{folder} must be empty, or hold a batch to continue")
     else:
@@ -172,6 +177,16 @@ def write_batch(
         ranked = _ranked(fold, generation, active, chosen)
         _write_parts(folder, f"users-{partition:03}", users, ranked, chosen, progress)
     return chosen
+
+
+def _check_same(folder: Path, found: BatchBasis, asked: BatchBasis, *, is_now: bool) -> None:
+    names = ["what", "format", "n", *([] if is_now else ["offsets", "now"])]
+    for name in names:
+        if getattr(found, name) != getattr(asked, name):
+            raise InvalidInput(
+                f"{folder} holds a batch with {name} {getattr(found, name)}, you asked for "
+                f"{getattr(asked, name)}; choose another folder, or ask for the same to continue"
+            )
 
 
 def _read_basis(path: Path, epoch: str) -> BatchBasis:

@@ -24,7 +24,7 @@ from tests.replay.world import WithMarkers, World
 def run(world: World, folder: Path, when: Moment | None = None, **more: Any) -> BatchBasis:
     options = {"what": "lists", "form": "jsonl", "n": 5} | more
     choose = partial(choose_basis, world.log, when=when or Moment(), **options)
-    return write_batch(world.log, world.store, None, folder, choose)
+    return write_batch(world.log, world.store, None, folder, choose, is_now=when is None)
 
 
 def lines(folder: Path) -> dict[str, list[str]]:
@@ -161,6 +161,24 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(
     run(eventful, tmp_path / "out")
 
     assert lines(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("asked", "name"),
+    [
+        ({"what": "similar"}, "what lists, you asked for similar"),
+        ({"form": "parquet"}, "format jsonl, you asked for parquet"),
+        ({"n": 6}, "n 5, you asked for 6"),
+        ({"when": Moment(timestamp_ms=2**42)}, "now"),
+    ],
+)
+def test_a_batch_of_something_else_is_not_continued(
+    eventful: World, tmp_path: Path, asked: dict[str, Any], name: str
+) -> None:
+    run(eventful, tmp_path / "out")
+
+    with pytest.raises(InvalidInput, match=f"holds a batch with {name}"):
+        run(eventful, tmp_path / "out", **asked)
 
 
 @pytest.mark.parametrize("content", [b"{", b"{}", None])

@@ -9,6 +9,7 @@ import click
 from recstream.checkpoints import open_checkpoints
 from recstream.cli.open import Result, on_log
 from recstream.cli.options import is_terminal
+from recstream.core.events import from_timestamp_ms
 from recstream.log import EventLog
 from recstream.models import open_store
 from recstream.replay import Format, choose_basis, write_batch
@@ -61,6 +62,7 @@ def batch(
         if is_terminal():
             click.echo(f"\r{done:,} of {of:,} rows of this part of the log", nl=False, err=True)
 
+    before = {*out.iterdir()} if out.is_dir() else set()
     chosen = write_batch(
         event_log,
         open_store(settings.models_url),
@@ -68,8 +70,12 @@ def batch(
         out,
         partial(choose_basis, event_log, when=when, what=what, form=form, n=n),
         report,
+        is_now=as_of is None,
     )
     if is_terminal():
         click.echo(err=True)
-    text = f"{chosen.what} of generation {chosen.generation} delta {chosen.delta}: {out}"
+    n_new = len({*out.iterdir()} - before)
+    at = from_timestamp_ms(chosen.now).isoformat()
+    done = f"{n_new} files written" if n_new else "nothing was left to write"
+    text = f"{chosen.what} of generation {chosen.generation} delta {chosen.delta} as of {at} in {out}: {done}"
     return chosen, text
