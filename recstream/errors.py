@@ -16,6 +16,7 @@
     │   │   └── LogRefused             the broker rejects user or password: check the settings
     │   ├── LogFenced                  the partition belongs to another member of the group now
     │   ├── LogCorrupt                 not a readable log
+    │   ├── LogRecreated               topics were deleted or made again: offsets mean other records
     │   ├── OffsetOutOfRange           pruned, or not written yet
     │   │   └── BeyondHorizon          events that an answer needs were pruned
     │   └── PartitionCountMismatch     a topic has another partition count than recorded
@@ -129,6 +130,10 @@ class LogFenced(LogError):
 
 class LogCorrupt(LogError):
     """The file is not a readable log."""
+
+
+class LogRecreated(LogError):
+    """Topics were deleted or made again: offsets that were kept elsewhere mean other records now."""
 
 
 class OffsetOutOfRange(LogError):

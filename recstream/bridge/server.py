@@ -47,7 +47,7 @@ from recstream.checkpoints import open_checkpoints
 from recstream.control import SteeringFeed
 from recstream.core.events import EPOCH, timestamp_ms
 from recstream.errors import CatalogueUnavailable, StartupError
-from recstream.log import EventLog, histories_changelog, open_log, topic_specs
+from recstream.log import EventLog, histories_changelog, open_log, topic_specs, watch_topics
 from recstream.models import open_store
 from recstream.process import retry_while_away, stopped_by_signals
 from recstream.settings import Settings
@@ -233,6 +233,9 @@ class Bridge:
         readiness.sample()
         readiness.start()
         deps.history.start()
+        stopping = threading.Event()
+        self._stack.callback(stopping.set)
+        watch_topics(deps.log, stopping, self.fail)
 
     @property
     def url(self) -> str:

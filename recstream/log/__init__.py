@@ -43,3 +43,4 @@ from recstream.log.topics import (
     own_topics,
     topic_specs,
 )
+from recstream.log.watch import watch_topics

@@ -26,6 +26,8 @@ PIPELINE = "recstream.pipeline"
 """Short-lived status of the roles (training progress, lag), one partition; no state depends on it."""
 HISTORIES_TABLE = "user-histories"
 """Faust's table of users' histories."""
+CHANGELOG_END = f"-{HISTORIES_TABLE}-changelog"
+"""End of the name of each ``app_id``'s changelog."""
 
 
 def histories_changelog(app_id: str) -> str:
@@ -34,7 +36,7 @@ def histories_changelog(app_id: str) -> str:
     >>> histories_changelog("recstream-worker")
     'recstream-worker-user-histories-changelog'
     """
-    return f"{app_id}-{HISTORIES_TABLE}-changelog"
+    return app_id + CHANGELOG_END
 
 
 def own_topics(topics: Mapping[str, int]) -> dict[str, int]:
@@ -43,11 +45,10 @@ def own_topics(topics: Mapping[str, int]) -> dict[str, int]:
     >>> own_topics({"recstream.control": 1, "payments": 9})
     {'recstream.control': 1}
     """
-    own = ("recstream.", f"-{HISTORIES_TABLE}-changelog")
     return {
         name: count
         for name, count in topics.items()
-        if name.startswith(own[0]) or name.endswith(own[1])
+        if name.startswith("recstream.") or name.endswith(CHANGELOG_END)
     }
 
 

@@ -9,7 +9,7 @@ import threading
 
 from recstream.checkpoints import open_checkpoints, retain
 from recstream.errors import LogError
-from recstream.log import EventLog, open_log, topic_specs
+from recstream.log import EventLog, open_log, topic_specs, watch_topics
 from recstream.log.embedded import EmbeddedLog, maintain
 from recstream.models import open_store
 from recstream.process import (
@@ -52,6 +52,7 @@ def run(settings: Settings) -> None:
             failures.append(error)
             stopping.set()
 
+        watch_topics(event_log, stopping, fail)
         maintenance = start_thread(
             "recstream-maintenance",
             lambda: _maintain_log(event_log, settings, stopping),

@@ -29,7 +29,7 @@ from recstream.control import read_control
 from recstream.core.generation import Generation
 from recstream.core.history import SettingsTimeline
 from recstream.core.records import DeltaAnnounced, ForgetRequested, Forgotten
-from recstream.errors import LogFenced
+from recstream.errors import LogFenced, LogRecreated
 from recstream.log import (
     INTERACTIONS,
     EventLog,
@@ -211,10 +211,19 @@ class Engine:
         ------
         LogFenced
             Another worker owns the partition by now.
+        LogRecreated
+            The table has events that the log lacks.
         """
         self._timeline.extend(read_control(self._log, self._timeline.next_offset))
         committed = self._log.committed(self._settings.app_id)
         state = self.state(partition)
+        end = self._log.high_watermark(INTERACTIONS, partition)
+        if state.next_offset > end:
+            raise LogRecreated(
+                f"the table of partition {partition} has events up to offset {state.next_offset} of "
+                f"{INTERACTIONS}, which ends at {end}: it lost events or was made again. Restore a backup, "
+                "or start with another app_id: histories are then folded from what the log has"
+            )
         committed_offset = committed.get(TopicPartition(INTERACTIONS, partition), 0)
         self._read_missing(state, committed_offset, is_rebuild=state.next_offset == 0)
         touch_recent_users(self._log, state)

@@ -19,7 +19,7 @@ import msgspec
 from recstream.core.generation import Generation
 from recstream.core.records import DeadLetter, DeltaAnnounced
 from recstream.errors import LogError, LogFenced, ModelMismatch, ModelStoreUnavailable
-from recstream.log import DEAD_LETTERS, PIPELINE, EventLog, NewRecord, Record
+from recstream.log import DEAD_LETTERS, PIPELINE, EventLog, NewRecord, Record, watch_topics
 from recstream.models import ModelFeed, Unusable
 from recstream.process import Kernels, start_thread, watch
 from recstream.worker.engine import LIVE_LAG, LIVE_USERS, Engine
@@ -110,13 +110,18 @@ class WorkerLoop:
         """
         self._loop = asyncio.get_running_loop()
         self._fail = fail
+
+        def fail_on_loop(error: BaseException) -> None:
+            self._loop.call_soon_threadsafe(fail, error)
+
         self._follower = start_thread(
             "recstream-models",
             self._follow_models,
             stopping=self._stopping,
-            fail=lambda error: self._loop.call_soon_threadsafe(fail, error),
+            fail=fail_on_loop,
             retry=(LogError, ModelStoreUnavailable, OSError),
         )
+        watch_topics(self._log, self._stopping, fail_on_loop)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._has_kernels.wait(), KERNELS_S)
 

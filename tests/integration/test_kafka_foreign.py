@@ -13,14 +13,21 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+)
 
 from recstream.core.history import table_rows
-from recstream.errors import InvalidSetting
+from recstream.errors import InvalidSetting, LogRecreated
 from recstream.log.kafka import KafkaLog
 from recstream.log.port import NewRecord, TopicPartition
 from recstream.log.topics import INTERACTIONS, TopicSpec, histories_changelog
 from tests.integration.roles import Role, until
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -144,6 +151,51 @@ def test_a_worker_whose_rows_a_topic_does_not_take_says_why_and_tries_again_now_
     configure(broker, histories_changelog(GROUP), "max.message.bytes", "16777216")
     wait_until_folded(log, roles)
     assert worker.end() == 0
+
+
+def make_again(broker: Server, *topics: str) -> None:
+    admin = AdminClient({"bootstrap.servers": f"127.0.0.1:{broker.port}"})
+    for future in admin.delete_topics(list(topics)).values():
+        future.result(30)
+    wait_until(lambda: not admin.list_topics().topics.keys() & set(topics), "the end of topics")
+    for topic in topics:
+        (future,) = admin.create_topics([NewTopic(topic, 1, 1)]).values()
+        future.result(30)
+
+
+def test_no_role_takes_the_events_of_a_topic_that_was_made_again_for_old_ones(
+    broker: Server, log: KafkaLog, tmp_path: Path, roles: list[Role]
+) -> None:
+    worker = start_worker(broker, tmp_path / "worker", roles)
+    options = ("--broker", broker.kafka_url, "--set", "partitions=1")
+    others = [
+        Role("trainer", tmp_path / "trainer", *options),
+        Role("bridge", tmp_path / "bridge", *options, "--port", "0"),
+    ]
+    roles += others
+    until(others[1].url, "the bridge's start", roles)
+    until(lambda: "model published" in others[0].said(), "the trainer's start", roles)
+    log.append([NewRecord(INTERACTIONS, b"u", event(f"e{n}", "u"), 0) for n in range(9)])
+    wait_until_folded(log, roles)
+
+    make_again(broker, INTERACTIONS)
+
+    for role in (worker, *others):
+        until(lambda role=role: role.process.poll(), "an end with an error", roles)
+        assert f"topic {INTERACTIONS} on Kafka" in role.said()
+        assert "was deleted or made again" in role.said()
+    changelog = histories_changelog(GROUP)
+    for _ in range(2):
+        with pytest.raises(LogRecreated, match=f"{changelog} has rows of the old one"):
+            KafkaLog(broker.kafka_url)
+    make_again(broker, changelog)
+    configure(broker, changelog, "cleanup.policy", "compact")
+    with closing(KafkaLog(broker.kafka_url)) as new:
+        new.append([NewRecord(INTERACTIONS, b"u", event("e0", "u"), 0)])
+        start_worker(broker, tmp_path / "worker2", roles)
+        until(
+            lambda: any(r.key == b"u" for r in new.read(changelog, 0, 0)), "a folded event", roles
+        )
 
 
 @pytest.mark.parametrize(("is_compacted", "policy"), [(False, "compact"), (True, "delete")])

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 
 from recstream.control import new_control_record
 from recstream.core.records import ForgetRequested, Forgotten
-from recstream.errors import BeyondHorizon, LogFenced, LogUnavailable
+from recstream.errors import BeyondHorizon, LogFenced, LogRecreated, LogUnavailable
 from recstream.log.partitioner import partition_for
 from recstream.log.port import TopicPartition
 from recstream.log.topics import INTERACTIONS
@@ -217,6 +217,18 @@ def test_a_rebuild_refuses_where_events_in_between_were_pruned(world, keeps_tabl
 
     with pytest.raises(BeyondHorizon, match="were pruned"):
         engine.assign(0)
+
+
+def test_a_table_with_more_events_than_the_log_is_refused_by_name(world, tmp_path_factory):
+    world.feed([single(each) for each in some_events(200)])
+    again = World(tmp_path_factory.mktemp("again"))  # the topic was deleted and made again
+    again.rows = world.rows
+    again.feed([])
+    engine = again.new_engine()
+
+    with pytest.raises(LogRecreated, match="another app_id"):
+        engine.assign(0)
+    again.close()
 
 
 def test_a_new_worker_starts_where_a_log_that_never_had_one_begins(world):

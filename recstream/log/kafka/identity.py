@@ -7,14 +7,14 @@ has changed; the next epoch names its predecessor. Of two written at the same ti
 log counts.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import msgspec
 
-from recstream.errors import PartitionCountMismatch
+from recstream.errors import LogRecreated, PartitionCountMismatch
 from recstream.log.port import NewRecord, Record
 from recstream.log.reading import decode_or_skip
-from recstream.log.topics import TopicSpec
+from recstream.log.topics import CHANGELOG_END, INTERACTIONS, TopicSpec
 
 META = "recstream.meta"
 META_SPEC = TopicSpec(META, 1, compacted=True)
@@ -85,6 +85,63 @@ class Meta(msgspec.Struct, frozen=True):
                     f" {existing.partitions} on Kafka at {where}: the order of a user's events and all"
                     " derived state depend on the count; set it back, or import into new topics"
                 )
+
+
+def require_same(
+    known: Mapping[str, TopicIdentity], found: Mapping[str, TopicIdentity], where: str
+) -> None:
+    """Check that topics are still those that a process began with.
+
+    Raises
+    ------
+    LogRecreated
+        One was deleted, or made again.
+    PartitionCountMismatch
+        One has other partitions.
+    """
+    for name, identity in known.items():
+        now = found.get(name)
+        if now is None or now.id != identity.id:
+            raise LogRecreated(
+                f"topic {name} on Kafka at {where} was deleted or made again while this process ran; start"
+                " it again, with all others of this log"
+            )
+        if now.partitions != identity.partitions:
+            raise PartitionCountMismatch(
+                f"topic {name} must have {identity.partitions} partitions, has {now.partitions} on Kafka at"
+                f" {where}: set it back, or import into new topics"
+            )
+
+
+def require_no_stale(
+    changed: Collection[str],
+    existing: Mapping[str, TopicIdentity],
+    has_records: Callable[[str, int], bool],
+    where: str,
+) -> None:
+    """Raise `LogRecreated` if the interactions were made again, but not what counts their offsets.
+
+    Parameters
+    ----------
+    changed : collection of str
+        Topics that were deleted or made again.
+    has_records : callable
+        Returns whether a topic of so many partitions ever had records.
+    """
+    stale = [
+        name
+        for name, identity in existing.items()
+        if INTERACTIONS in changed
+        and name not in changed
+        and name.endswith(CHANGELOG_END)
+        and has_records(name, identity.partitions)
+    ]
+    if stale:
+        raise LogRecreated(
+            f"{INTERACTIONS} on Kafka at {where} was deleted or made again, but {', '.join(stale)} has rows"
+            " of the old one, for whose events new ones would be taken; delete that topic too, and the"
+            " histories begin anew"
+        )
 
 
 def read_meta(records: Iterable[Record]) -> Meta:

@@ -33,8 +33,11 @@ from recstream.log.kafka.identity import (
     META_SPEC,
     Epoch,
     Meta,
+    TopicIdentity,
     epoch_record,
     read_meta,
+    require_no_stale,
+    require_same,
     topic_record,
 )
 from recstream.log.kafka.offset_query import OffsetQuery
@@ -83,6 +86,8 @@ class KafkaLog:
         replication = 1 if settings is None else settings.kafka_replication
         self._errors = ClientErrors()
         self._partitions: dict[str, int] = {}
+        self._identities: dict[str, TopicIdentity] = {}
+        self._missing: set[str] = set()
         self._seen: dict[TopicPartition, tuple[int, int]] = {}
         self._lock = threading.Lock()
         self._readers = ReaderPool(self.shared)
@@ -141,6 +146,19 @@ class KafkaLog:
             if meta.topics.get(spec.name) != existing[spec.name]
         }
         self.append([topic_record(name, identity) for name, identity in unrecorded.items()])
+        self._identities |= existing
+
+    def check_topics(self) -> None:
+        """Check that the topics of `create_topics` are still the same ones.
+
+        See `recstream.log.kafka.identity.require_same`. A missing one counts when it is missing twice: a
+        broker that has just started may not know it yet.
+        """
+        found = self._admin.describe(list(self._identities))
+        missing = self._identities.keys() - found.keys()
+        gone, self._missing = missing & self._missing, missing
+        known = {name: self._identities[name] for name in found.keys() | gone}
+        require_same(known, found, self._where)
 
     def partitions(self, topic: str) -> int:
         """Return the partition count; raises `NotFound` for an unknown topic."""
@@ -304,7 +322,9 @@ class KafkaLog:
             self._admin.create([META_SPEC])
         cluster = self._admin.cluster()
         meta = self._meta()
-        changed = meta.changed(cluster, self._admin.describe(list(meta.topics)))
+        existing = self._describe(list(meta.topics))
+        changed = meta.changed(cluster, existing)
+        require_no_stale(changed, existing, self._has_records, self._where)
         current = meta.current
         if current is None or changed or current.cluster != cluster:
             follows = "" if current is None else current.epoch
@@ -317,6 +337,17 @@ class KafkaLog:
                 "cleanup.policy and retention"
             )
         return current.epoch
+
+    def _describe(self, names: list[str]) -> dict[str, TopicIdentity]:
+        """Describe recorded topics; ask again for missing ones, which a broker that starts may not know."""
+        found = self._admin.describe(names)
+        if missing := [name for name in names if name not in found]:
+            time.sleep(_RETRY_S)
+            found |= self._admin.describe(missing)
+        return found
+
+    def _has_records(self, topic: str, partitions: int) -> bool:
+        return any(self.high_watermark(topic, each) for each in range(partitions))
 
     def _meta(self) -> Meta:
         records: list[Record] = []

@@ -1,16 +1,22 @@
 """The meta topic, which other producers may write to."""
 
+import contextlib
+
 import pytest
 
+from recstream.errors import LogRecreated, PartitionCountMismatch
 from recstream.log.kafka.identity import (
     META,
     Epoch,
     TopicIdentity,
     epoch_record,
     read_meta,
+    require_no_stale,
+    require_same,
     topic_record,
 )
 from recstream.log.port import Record
+from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS, histories_changelog
 from tests.worker.test_hostile_records import HOSTILE
 
 OURS = [epoch_record(Epoch("e1", "c1")), topic_record("t", TopicIdentity("id", 2))]
@@ -25,3 +31,43 @@ def test_foreign_records_of_the_meta_topic_are_skipped(
     meta = read_meta(Record(META, 0, offset, 0, *row) for offset, row in enumerate(rows))
     assert meta.epochs == (Epoch("e1", "c1"),)
     assert meta.topics == {"t": TopicIdentity("id", 2)}
+
+
+NOW = {"t": TopicIdentity("id", 2), "u": TopicIdentity("id2", 1)}
+CHANGELOG = histories_changelog("w")
+EXISTING = {name: TopicIdentity(name, 2) for name in (INTERACTIONS, RECOMMENDATIONS, CHANGELOG)}
+
+
+@pytest.mark.parametrize(
+    ("then", "error"),
+    [
+        (NOW, None),
+        ({"t": NOW["t"]}, None),
+        (NOW | {"t": TopicIdentity("before", 2)}, LogRecreated),
+        (NOW | {"v": TopicIdentity("gone", 1)}, LogRecreated),
+        (NOW | {"t": TopicIdentity("id", 1)}, PartitionCountMismatch),
+    ],
+)
+def test_topics_of_other_ids_or_partitions_are_not_the_same(
+    then: dict[str, TopicIdentity], error: type[Exception] | None
+) -> None:
+    with pytest.raises(error) if error else contextlib.nullcontext():
+        require_same(then, NOW, "here")
+
+
+@pytest.mark.parametrize(
+    ("changed", "is_filled", "is_refused"),
+    [
+        ([INTERACTIONS], True, True),
+        ([INTERACTIONS, RECOMMENDATIONS], True, True),
+        ([INTERACTIONS, CHANGELOG], True, False),
+        ([INTERACTIONS], False, False),
+        ([CHANGELOG, RECOMMENDATIONS], True, False),
+        ([], True, False),
+    ],
+)
+def test_a_changelog_of_interactions_that_are_gone_is_refused(
+    changed: list[str], is_filled: bool, is_refused: bool
+) -> None:
+    with pytest.raises(LogRecreated, match=CHANGELOG) if is_refused else contextlib.nullcontext():
+        require_no_stale(changed, EXISTING, lambda *_: is_filled, "here")
