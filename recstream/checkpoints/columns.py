@@ -214,10 +214,17 @@ def rows_of_group(group: pa.Table) -> Iterator[tuple[bytes, list[Row]]]:
     CheckpointCorrupt
         The rows don't fit together.
     """
-    try:
-        yield from _users(group)
-    except (pa.ArrowException, msgspec.MsgspecError, ValueError, KeyError) as error:
-        raise CheckpointCorrupt(f"the file of a checkpoint can't be read: {error}") from error
+    users = _users(group)
+    while True:
+        try:
+            found = next(users, None)
+        except Exception as error:
+            raise CheckpointCorrupt(
+                f"the file of a checkpoint can't be read: {error!r}; delete the checkpoint"
+            ) from error
+        if found is None:
+            return
+        yield found
 
 
 def _users(table: pa.Table) -> Iterator[tuple[bytes, list[Row]]]:

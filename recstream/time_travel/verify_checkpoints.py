@@ -9,7 +9,7 @@ from recstream.checkpoints import Checkpoints, Manifest, read_rows, rows_by_key
 from recstream.control import read_timeline
 from recstream.core.history import SettingsTimeline, table_rows
 from recstream.erasure import forgetting
-from recstream.errors import CheckpointMismatch
+from recstream.errors import CheckpointCorrupt, CheckpointMismatch
 from recstream.log import INTERACTIONS, ReadableLog, read_records
 from recstream.log.embedded import EmbeddedLog
 from recstream.time_travel.fold import Load, PartitionFold, fold_from
@@ -156,7 +156,8 @@ def _compare(
         history = folded.pop(user, None) or table_rows.load(user, load)
         stored = sorted(row for row in rows if row[0] != table_rows.list_key(key))
         if history is None or sorted(table_rows.changes(None, history)) != stored:
-            at = table_rows.header_offset(dict(rows)[key])
+            header = dict(rows).get(key)
+            at = "?" if header is None else table_rows.header_offset(header)
             raise CheckpointMismatch(
                 f"{manifest.name}: folding the log from offset {start} gives other rows for a user "
                 f"whose newest event is at offset {at}; delete the checkpoint and make a new one"
@@ -188,7 +189,12 @@ def nearest_fold(
     fold = fold_from(event_log, partition, timeline, manifest.offset, lambda _: None)
     for key, rows in read_rows(content):
         user = key.decode()
-        history = table_rows.load(user, dict(rows).get)
+        try:
+            history = table_rows.load(user, dict(rows).get)
+        except (ValueError, msgspec.MsgspecError) as error:
+            raise CheckpointCorrupt(
+                f"{manifest.name} has rows that can't be read: {error}; delete the checkpoint"
+            ) from error
         if history is not None:
             fold.histories[user] = history
     return fold

@@ -11,6 +11,7 @@ from recstream.checkpoints import open_checkpoints
 from recstream.control import control_records
 from recstream.core.records import DeadLetter
 from recstream.erasure import forgetting
+from recstream.errors import CheckpointCorrupt
 from recstream.log import (
     CATALOGUE,
     CONTROL,
@@ -67,9 +68,12 @@ class Inputs:
         finished = forgetting(event_log).finished
         self.changelog = ChangelogFollower(finished)
         starts = {tp: event_log.earliest(*tp) for tp in sources}
-        starts |= restore_histories(
-            self.changelog, open_checkpoints(event_log, settings), self._rows
-        )
+        checkpoints = open_checkpoints(event_log, settings)
+        try:
+            starts |= restore_histories(self.changelog, checkpoints, self._rows)
+        except CheckpointCorrupt as error:
+            log.warning("histories are read from the changelog instead: %s", error)
+            self.changelog = ChangelogFollower(finished)
         self.commands = Commands(event_log, self._topic)
         starts[TopicPartition(CONTROL, 0)] = self._apply_commands()
         self._tail = event_log.tail(starts)

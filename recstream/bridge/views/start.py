@@ -1,5 +1,6 @@
 """Where new views start: checkpoints of the histories, the newest lists, the newest generations."""
 
+import logging
 from collections.abc import Iterable
 from itertools import chain, islice
 
@@ -8,8 +9,11 @@ from rocksdict import Rdict, WriteBatch
 from recstream.bridge.views.database import ROW, applied_key, keys_from, offset_key
 from recstream.checkpoints import Checkpoints, read_rows
 from recstream.core.history import table_rows
+from recstream.errors import CheckpointCorrupt
 from recstream.log import MODELS, RECOMMENDATIONS, EventLog, TopicPartition
 from recstream.models import start_of_generations
+
+log = logging.getLogger(__name__)
 
 MAX_WITH_DELTAS = 5
 """Newest generations whose deltas are kept, as many as the model store keeps by default."""
@@ -23,13 +27,24 @@ def start_views(
 ) -> None:
     """Fill new views with the rows of the newest checkpoints, and store where reading continues.
 
-    Rows of a start that failed in the middle are deleted first.
+    Rows of a start that failed in the middle are deleted first. A file whose content can't be read, though
+    its digest is right, is logged: then no checkpoint is used.
 
     Parameters
     ----------
     changelog : str
         Topic of the histories' rows. Without a checkpoint it is read from its earliest record.
     """
+    try:
+        _start(event_log, changelog, checkpoints, database)
+    except CheckpointCorrupt as error:
+        log.warning("views are made from the changelog instead: %s", error)
+        _start(event_log, changelog, None, database)
+
+
+def _start(
+    event_log: EventLog, changelog: str, checkpoints: Checkpoints | None, database: Rdict
+) -> None:
     left = WriteBatch(raw_mode=True)
     for key in keys_from(database, ROW):
         left.delete(key)

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from recstream.checkpoints import Checkpoints, read_groups, rows_of_group
 from recstream.core.columns import JoinedIds
 from recstream.core.history import table_rows
+from recstream.errors import CheckpointCorrupt
 from recstream.log import Record, TopicPartition
 from recstream.trainer.histories import UserColumns
 from recstream.trainer.histories.changelog import ChangelogFollower
@@ -41,6 +42,11 @@ def restore_histories(
     -------
     dict of TopicPartition to int
         Where to read on. A partition without a checkpoint that can be used is missing.
+
+    Raises
+    ------
+    CheckpointCorrupt
+        The content of a file can't be read, though its digest is right. The follower holds a part of it.
     """
     starts = {}
     for tp in rows:
@@ -48,8 +54,20 @@ def restore_histories(
         if found is None:
             continue
         manifest, content = found
-        for group in read_groups(content, entries_alone=True):
-            _load(follower, tp, group)
+        try:
+            groups = read_groups(content, entries_alone=True)
+            n_users = sum(_load(follower, tp, group) for group in groups)
+        except CheckpointCorrupt:
+            raise
+        except Exception as error:
+            raise CheckpointCorrupt(
+                f"{manifest.name} can't be read: {error!r}; delete the checkpoint"
+            ) from error
+        if n_users != manifest.n_users:
+            raise CheckpointCorrupt(
+                f"{manifest.name} must hold {manifest.n_users:,} users, got {n_users:,}; delete the "
+                "checkpoint"
+            )
         applied = manifest.applied_row
         follower.apply([Record(*tp, -1, 0, table_rows.APPLIED_KEY, table_rows.encode_row(applied))])
         starts[tp] = manifest.changelog_offset + 1
@@ -57,11 +75,14 @@ def restore_histories(
     return starts
 
 
-def _load(follower: ChangelogFollower, tp: TopicPartition, group: pa.Table) -> None:
-    """Load the users of a row group; those with pages that are kept as bytes, row by row."""
+def _load(follower: ChangelogFollower, tp: TopicPartition, group: pa.Table) -> int:
+    """Load the users of a row group, and return their number.
+
+    Those with pages that are kept as bytes are loaded row by row.
+    """
     headers = np.flatnonzero(pc.is_null(group.column("item")).to_numpy(zero_copy_only=False))
     if not len(headers):
-        return
+        return 0
     is_plain = np.ones(len(headers), np.bool_)
     if "rest" in group.column_names:
         rests = group.column("rest").take(pa.array(headers)).to_pylist()
@@ -94,6 +115,7 @@ def _load(follower: ChangelogFollower, tp: TopicPartition, group: pa.Table) -> N
     )
     for header, size in zip(headers[~is_plain].tolist(), sizes[~is_plain].tolist(), strict=True):
         follower.apply(_records(tp, group.slice(header, size)), with_touches=False)
+    return len(headers)
 
 
 def _joined(ids: pa.StringArray) -> JoinedIds:
