@@ -125,6 +125,8 @@ class Attempts:
 
 def _segment(name: str) -> str:
     """Return an id as a part of a path; ``.`` and ``..`` are not the folder of a path."""
+    if not name or type(name) is not str:
+        raise ValueError(f"an id is a text that is not empty, got {name!r}")
     return name.replace(".", "%2E") if name in {".", ".."} else quote(name, safe="")
 
 

@@ -148,6 +148,18 @@ def test_ids_of_any_text_stand_in_the_path(
     assert bridge.requests[0].url.raw_path == b"/v1/items/" + path
 
 
+@pytest.mark.parametrize("user", ["", 42, None])
+def test_an_id_that_is_no_text_is_refused_before_it_is_sent(
+    user: Any, call: Callable[..., Any]
+) -> None:
+    bridge = Scripted(httpx.Response(200, json={}))
+
+    with pytest.raises(ValueError, match="an id is a text that is not empty, got"):
+        call(bridge, FakeClock(), "recommend", user)
+
+    assert bridge.requests == []
+
+
 def test_an_answer_that_is_no_json_is_a_failure_with_its_status(call: Callable[..., Any]) -> None:
     with pytest.raises(RequestFailed, match="404 Not Found"):
         call(Scripted(httpx.Response(404, text="<html>")), FakeClock(), "get_item", "p1")
