@@ -227,6 +227,9 @@ def events(settings: Settings, file: str, query: str | None, as_json: bool, **ho
         _topic(settings, file, how, as_json=as_json)
         return
     path = Path(file if query is None else "the query")
+    if query is None and "://" in file:
+        message = "the URL of a database needs --query; of other URLs only kafka://… can be read"
+        raise click.BadParameter(message, param_hint="FILE")
     if query is None and file != "-":
         _check_file(path)
     rows = None if query is None else spooled(query_rows(file, query))

@@ -133,6 +133,11 @@ def test_a_query_that_fails_says_why(
     assert "secret" not in str(result.exception)
 
 
+def test_a_database_without_a_query_asks_for_one(run: Callable[..., Any]) -> None:
+    result = run("import", "events", "sqlite:///shop.db", *BY_NAME)
+    assert "the URL of a database needs --query" in result.output
+
+
 @pytest.mark.parametrize(
     ("who", "names"),
     [
