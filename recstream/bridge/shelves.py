@@ -172,6 +172,13 @@ class ShelfMaker:
                 self._n_cached += size
             return self._similar[key]
 
+    def may_list(self, item: str) -> bool:
+        """Return whether the active generation contains an item that is not withdrawn."""
+        with self._sources.active.lock.read():
+            generation = self._sources.active.generation
+            row = None if generation is None else generation.rows.get(item)
+            return generation is not None and row is not None and not generation.withdrawn[row]
+
     def knows(self, item: str) -> bool:
         """Return whether the active generation contains an item."""
         with self._sources.active.lock.read():

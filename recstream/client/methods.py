@@ -202,7 +202,7 @@ class Methods:
         return answer
 
     def delete_item(self, item: str) -> None:
-        """Remove an item from the catalogue."""
+        """Remove an item from the catalogue, and withdraw it from lists; also one that events alone name."""
         answer: None = self.call("DELETE", "/v1/items/{item}", {"item": item}, {}, None)
         return answer
 

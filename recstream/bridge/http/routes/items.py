@@ -282,8 +282,9 @@ class ItemRoutes:
         problems=_NO_ITEM,
     )
     def delete_item(self, item: str) -> Response:
-        """Remove an item from the catalogue."""
-        self.get_item(item)
+        """Remove an item from the catalogue, and withdraw it from lists; also one that events alone name."""
+        if not self._shelves.may_list(item):
+            self.get_item(item)
         is_readable = self._items.change(item, None)
         response = Response(status=204 if is_readable else 202)
         response.headers["Cache-Control"] = "no-store"

@@ -169,6 +169,17 @@ def test_what_is_bought_with_an_item_that_does_not_exist_is_not_found(shop):
     assert (answer.status, answer.json["detail"]) == (404, "the catalogue has no item 'nowhere'")
 
 
+def test_an_item_that_events_alone_name_is_withdrawn_once(shop):
+    assert "i10" in shelf_of(shop.get("/v1/shelves/newest?n=9"))
+    assert shop.get("/v1/items/i10").status == 404
+
+    gone = shop.call("DELETE", "/v1/items/i10")
+
+    assert gone.status in {202, 204}
+    wait_until(lambda: "i10" not in shelf_of(shop.get("/v1/shelves/newest?n=9")), "withdrawn")
+    assert shop.call("DELETE", "/v1/items/nowhere").status == 404
+
+
 def test_a_candidate_before_its_time_is_withdrawn_as_an_explanation_says(shop):
     ranked = shop.post("/v1/rank", {"candidates": ["i11", "i2"]})
     explained = shop.get("/v1/users/weekly/recommendations/i11/explanation")
