@@ -175,7 +175,7 @@ class Readiness(Background):
                 tp = TopicPartition(INTERACTIONS, partition)
                 earliest[partition] = self._log.earliest(*tp)
                 first = max(committed.get(tp, 0), earliest[partition])
-                places[partition] = (first, self._log.high_watermark(*tp))
+                places[partition] = (first, first + self._log.n_waiting(*tp, first))
             self._measure_horizon(earliest)
         except LogError as error:
             log.debug("lag not measured reason=%s", error)

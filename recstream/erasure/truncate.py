@@ -175,7 +175,7 @@ class Truncation:
     def _request_checkpoint(self, partition: int, after: int) -> None:
         """Have all workers make checkpoints; a partition without newer events gets an empty record."""
         now_ms = self._clock_ms()
-        if self._log.high_watermark(INTERACTIONS, partition) <= after:
+        if not self._log.n_waiting(INTERACTIONS, partition, after):
             self._log.append([NewRecord(INTERACTIONS, None, None, partition)])
         elif now_ms - self._asked_ms >= ASK_AGAIN_MS:
             self._asked_ms = now_ms

@@ -171,6 +171,12 @@ class EventLog(ReadableLog, Protocol):
         Offsets of other records don't change. Readers that are behind get `OffsetOutOfRange`.
         """
 
+    def n_waiting(self, topic: str, partition: int, offset: int) -> int:
+        """Return how many records a reader at an offset has still to get, at most.
+
+        On Kafka those of open transactions and behind them count too, which no reader gets yet.
+        """
+
     def tail(self, positions: Mapping[TopicPartition, int]) -> Tail:
         """Return a reader that starts at these offsets."""
 

@@ -41,8 +41,8 @@ class Place:
     def earliest(self, topic, partition):  # noqa: ARG002
         return 0
 
-    def high_watermark(self, topic, partition):  # noqa: ARG002
-        return self.ends[partition]
+    def n_waiting(self, topic, partition, offset):  # noqa: ARG002
+        return max(0, self.ends[partition] - offset)
 
     def _age_ms(self, role):
         silent_s = self.silent_s[role]

@@ -33,6 +33,15 @@ def test_what_is_appended_is_read_back_as_it_was(log: EventLog, topic: str) -> N
     ]
 
 
+def test_records_wait_for_a_reader_until_it_is_at_the_end(log: EventLog, topic: str) -> None:
+    log.create_topics([TopicSpec(topic, 1)])
+    assert log.n_waiting(topic, 0, 0) == 0
+
+    log.append(numbered(topic, 3))
+
+    assert [log.n_waiting(topic, 0, offset) for offset in range(5)] == [3, 2, 1, 0, 0]
+
+
 def test_a_record_without_a_time_gets_the_time_of_its_append(log: EventLog, topic: str) -> None:
     log.create_topics([TopicSpec(topic, 1)])
     before = time.time_ns() // 1_000_000

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
-from confluent_kafka import Consumer
+from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions
 
@@ -97,6 +97,32 @@ def test_roles_that_start_at_once_on_a_new_cluster_agree_on_one_epoch(broker: Se
 
     assert len(epochs) == 4
     assert len(set(epochs)) == 1
+
+
+def test_markers_of_transactions_do_not_wait_but_open_transactions_do(
+    log: KafkaLog, topic: str, kafka_url: str
+) -> None:
+    servers = kafka_url.removeprefix("kafka://")
+    foreign = Producer({"bootstrap.servers": servers, "transactional.id": topic})
+    foreign.init_transactions(30)
+
+    def begin() -> None:
+        foreign.begin_transaction()
+        foreign.produce(topic, b"x", b"k", 0)
+        assert foreign.flush(30) == 0
+
+    begin()
+    log.append([NewRecord(topic, b"k", b"behind", 0)])
+    assert log.read(topic, 0, 0) == []
+    assert log.n_waiting(topic, 0, 0) == 2
+
+    foreign.commit_transaction(30)
+    begin()
+    foreign.commit_transaction(30)
+
+    # offsets: x, behind, marker, x, marker
+    wait_until(lambda: log.high_watermark(topic, 0) == 5, "the end of the transaction")
+    assert [log.n_waiting(topic, 0, offset) for offset in (0, 3, 4, 5)] == [5, 2, 0, 0]
 
 
 def test_the_epoch_ends_when_a_topic_is_made_again(

@@ -290,6 +290,10 @@ class EmbeddedLog:
         with self.storage.read() as connection:
             return find_head(connection, topic, partition).next
 
+    def n_waiting(self, topic: str, partition: int, offset: int) -> int:
+        """Return how many records a reader at an offset has still to get, at most."""
+        return max(0, self.high_watermark(topic, partition) - offset)
+
     def heads(self) -> dict[TopicPartition, Head]:
         """Return every partition's earliest and next offset, from one snapshot."""
         with self.storage.read() as connection:

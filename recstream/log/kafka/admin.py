@@ -43,6 +43,7 @@ T = TypeVar("T")
 
 _SAFE_REPLICATION = 3
 _CREATE_TIMEOUT_S = 30.0
+_MISSING_S = 1.0
 KEPT_CLIENT_TIMEOUT_S = 2.0
 """For a client that has answered before; then another one is asked."""
 _GROUP_HAS_MEMBERS = {
@@ -93,8 +94,14 @@ class KafkaAdmin:
             if topic.error is None
         }
 
-    def describe(self, names: list[str]) -> dict[str, TopicIdentity]:
-        """Return id and partition count of those topics that exist."""
+    def describe(self, names: list[str], *, is_patient: bool = False) -> dict[str, TopicIdentity]:
+        """Return id and partition count of those topics that exist.
+
+        Parameters
+        ----------
+        is_patient : bool
+            Ask again for missing ones, which a broker that starts may not know yet.
+        """
         if not names:
             return {}
         futures = self._call(
@@ -109,6 +116,9 @@ class KafkaAdmin:
             except NotFound:
                 continue
             existing[name] = TopicIdentity(str(described.topic_id), len(described.partitions))
+        if is_patient and (missing := [name for name in names if name not in existing]):
+            time.sleep(_MISSING_S)
+            existing |= self.describe(missing)
         return existing
 
     def create(self, specs: list[TopicSpec]) -> None:

@@ -262,6 +262,14 @@ class KafkaLog:
     def _watermarks(self, topic: str, partition: int) -> tuple[int, int]:
         return self._retry(lambda: self._offsets.watermarks(self._existing(topic, partition)))
 
+    def n_waiting(self, topic: str, partition: int, offset: int) -> int:
+        """Return how many offsets follow from one on; 0 if they are transaction markers alone."""
+        tp = self._existing(topic, partition)
+        low, end = self._offsets.watermarks(tp, with_open=True)
+        at = max(low, offset)
+        has_open = self.high_watermark(topic, partition) < end
+        return end - at if at < end and (has_open or self.read(topic, partition, at, 1)) else 0
+
     def visible_end(self, topic: str, partition: int) -> int:
         """Return the offset after the last record that a reader gets.
 
@@ -322,7 +330,7 @@ class KafkaLog:
             self._admin.create([META_SPEC])
         cluster = self._admin.cluster()
         meta = self._meta()
-        existing = self._describe(list(meta.topics))
+        existing = self._admin.describe(list(meta.topics), is_patient=True)
         changed = meta.changed(cluster, existing)
         require_no_stale(changed, existing, self._has_records, self._where)
         current = meta.current
@@ -337,14 +345,6 @@ class KafkaLog:
                 "cleanup.policy and retention"
             )
         return current.epoch
-
-    def _describe(self, names: list[str]) -> dict[str, TopicIdentity]:
-        """Describe recorded topics; ask again for missing ones, which a broker that starts may not know."""
-        found = self._admin.describe(names)
-        if missing := [name for name in names if name not in found]:
-            time.sleep(_RETRY_S)
-            found |= self._admin.describe(missing)
-        return found
 
     def _has_records(self, topic: str, partitions: int) -> bool:
         return any(self.high_watermark(topic, each) for each in range(partitions))

@@ -19,6 +19,7 @@ from recstream.log.port import TopicPartition
 T = TypeVar("T")
 
 _RETRY_S = 0.02
+_COMMITTED, _ALL = "read_committed", "read_uncommitted"
 _NONE_FOUND = -1
 
 
@@ -37,10 +38,16 @@ class OffsetQuery:
         self._shared = shared
         self._where = where
         self._errors = errors
-        self._consumer = self._new()
+        self._consumers = {_COMMITTED: self._new(_COMMITTED)}
 
-    def watermarks(self, tp: TopicPartition) -> tuple[int, int]:
-        """Return the earliest offset and the high watermark."""
+    def watermarks(self, tp: TopicPartition, *, with_open: bool = False) -> tuple[int, int]:
+        """Return the earliest offset and the high watermark.
+
+        Parameters
+        ----------
+        with_open : bool
+            Count records of transactions that are still open, and those behind them.
+        """
 
         def request(consumer: Consumer) -> tuple[int, int]:
             found = consumer.get_watermark_offsets(KafkaPartition(*tp), REQUEST_TIMEOUT_S)
@@ -48,37 +55,44 @@ class OffsetQuery:
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001
             return found
 
-        return self._call(request, f"reading the offsets of {tp.topic}[{tp.partition}]")
+        doing = f"reading the offsets of {tp.topic}[{tp.partition}]"
+        return self._call(request, doing, _ALL if with_open else _COMMITTED)
 
     def offset_for_time(self, tp: TopicPartition, timestamp_ms: int) -> int | None:
         """Return the first offset with this timestamp or a later one, None if there is none."""
         moment = KafkaPartition(*tp, max(0, timestamp_ms))
-        found = self._call(
-            lambda consumer: consumer.offsets_for_times([moment], REQUEST_TIMEOUT_S),
-            "finding the offset of a time",
-        )
-        offset: int = found[0].offset
+
+        def request(consumer: Consumer) -> int:
+            (found,) = consumer.offsets_for_times([moment], REQUEST_TIMEOUT_S)
+            if found.error is not None:
+                raise KafkaException(found.error)
+            return int(found.offset)
+
+        offset = self._call(request, "finding the offset of a time")
         return None if offset == _NONE_FOUND else offset
 
     def close(self) -> None:
         """Close the connection; calls in other threads raise `LogUnavailable`."""
-        self._consumer.close()
+        for consumer in list(self._consumers.values()):
+            consumer.close()
 
-    def _new(self) -> Consumer:
-        options = consumer_options(self._shared, "recstream-offsets")
-        return Consumer(options | {"error_cb": self._errors})
+    def _new(self, isolation: str) -> Consumer:
+        own = {"isolation.level": isolation, "error_cb": self._errors}
+        return Consumer(consumer_options(self._shared, "recstream-offsets") | own)
 
-    def _call(self, request: Callable[[Consumer], T], doing: str) -> T:
+    def _call(self, request: Callable[[Consumer], T], doing: str, isolation: str = _COMMITTED) -> T:
         """Return a request's result, retried on transient errors."""
         deadline_s = time.monotonic() + REQUEST_TIMEOUT_S
         while True:
-            consumer = self._consumer
+            consumer = self._consumers.get(isolation)
+            if consumer is None:
+                consumer = self._consumers[isolation] = self._new(isolation)
             try:
                 return request(consumer)
             except KafkaException as error:
                 is_transient = error.args[0].code() in TRANSIENT_CODES
-                if not is_transient and consumer is self._consumer:
-                    self._consumer = self._new()
+                if not is_transient and consumer is self._consumers[isolation]:
+                    self._consumers[isolation] = self._new(isolation)
                 if not is_transient or time.monotonic() > deadline_s:
                     raise self._errors.translate(error, f"{doing} at {self._where}") from error
                 time.sleep(_RETRY_S)
