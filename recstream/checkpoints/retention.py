@@ -23,8 +23,16 @@ from recstream.core.records import (
     decode_control,
 )
 from recstream.errors import CheckpointError, ModelStoreUnavailable, NotFound
-from recstream.log import CONTROL, INTERACTIONS, MODELS, RECOMMENDATIONS, Record, decode_record
-from recstream.models import start_of_generations
+from recstream.log import (
+    CONTROL,
+    INTERACTIONS,
+    MODELS,
+    RECOMMENDATIONS,
+    EventLog,
+    Record,
+    decode_record,
+)
+from recstream.models import open_store, start_of_generations
 from recstream.settings import DAY_MS, Settings
 
 log = logging.getLogger(__name__)
@@ -63,8 +71,7 @@ def retain(checkpoints: Checkpoints, settings: Settings, *, now_ms: int) -> Prun
             cut = event_log.offset_at(RECOMMENDATIONS, partition, before_ms)
             lists += _delete(checkpoints, RECOMMENDATIONS, partition, cut)
     if settings.keep_models:
-        cut = start_of_generations(event_log, settings.keep_models)
-        models = _delete(checkpoints, MODELS, 0, cut)
+        models = _delete(checkpoints, MODELS, 0, _models_cut(event_log, settings))
     if settings.compact_control:
         wanted, needed = needed_control(checkpoints)
         old = event_log.offset_at(CONTROL, 0, now_ms - CONTROL_KEPT_MS)
@@ -97,6 +104,22 @@ def _interactions_cut(
             continue
         return each.offset
     return None
+
+
+def _models_cut(event_log: EventLog, settings: Settings) -> int:
+    """Return the offset before which announcements may go.
+
+    A generation whose artifact is gone replaces none: roles serve the one before it meanwhile.
+    """
+    store = open_store(settings.models_url)
+    try:
+        return start_of_generations(event_log, settings.keep_models, set(store.list()))
+    except (ModelStoreUnavailable, OSError) as error:
+        log.warning("announcements of models are not pruned, the store is away: %s", error)
+        return event_log.earliest(MODELS, 0)
+    finally:
+        if close := getattr(store, "close", None):
+            close()
 
 
 def _delete(checkpoints: Checkpoints, topic: str, partition: int, cut: int) -> int:

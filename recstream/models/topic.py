@@ -3,7 +3,7 @@
 A record that can't be read is logged and skipped: it must not stop a reader.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from recstream.core.records import GenerationAnnounced, ModelRecord, decode_model
 from recstream.errors import NotFound
@@ -46,12 +46,21 @@ def find_announcement(event_log: ReadableLog, number: int) -> GenerationAnnounce
     )
 
 
-def start_of_generations(event_log: ReadableLog, n_newest: int) -> int:
+def start_of_generations(
+    event_log: ReadableLog, n_newest: int, stored: Collection[str] | None = None
+) -> int:
     """Return the offset of the announcement of the ``n_newest``-th newest generation.
 
     The earliest offset if there are fewer. The topic is read from its end.
+
+    Parameters
+    ----------
+    stored : collection of str, optional
+        Names of artifacts; generations without one don't count.
     """
-    for number, (offset, _) in enumerate(announcements(event_log), start=1):
-        if number == n_newest:
+    n_found = 0
+    for offset, announced in announcements(event_log):
+        n_found += stored is None or announced.artifact in stored
+        if n_found == n_newest:
             return offset
     return event_log.earliest(MODELS, 0)

@@ -201,7 +201,8 @@ def test_lists_models_go_by_their_own_settings(tmp_path):
     for at in (NOW_MS - 3 * DAY_MS, NOW_MS):
         log.append([NewRecord(RECOMMENDATIONS, b"u", b"{}", 0, at)] * 3)
     checkpoints = open_checkpoints(log, installation.settings)
-    keep = settings_with(keep_lists_days=2, keep_models=2)
+    models = f"file://{installation.store.folder}"
+    keep = settings_with(keep_lists_days=2, keep_models=2, models=models)
 
     assert retain(checkpoints, keep, now_ms=NOW_MS) == (0, 3, 2, 0)
 

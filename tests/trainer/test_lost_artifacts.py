@@ -3,15 +3,20 @@
 import errno
 import threading
 
+import msgspec
 import pytest
 
+from recstream.checkpoints import Checkpoints, retain
+from recstream.control import submit
 from recstream.control.reader import read_timeline
-from recstream.core.records import DeltaAnnounced
+from recstream.core.records import DeltaAnnounced, RollbackRequested
 from recstream.errors import ModelStoreUnavailable
+from recstream.log import MODELS
+from recstream.models import ModelFeed, announcements, start_of_generations
 from recstream.replay.retrain import DerivedStore, retrain
 from recstream.time_travel.generations import Generations
 from tests.trainer.trainer_world import Place, likes, work
-from tests.worker.worker_world import event, single
+from tests.worker.worker_world import SETTINGS, event, single
 
 
 @pytest.fixture
@@ -25,6 +30,11 @@ def trained(place: Place):
 
 def lose(place: Place, name: str) -> None:
     place.store.delete(name)
+
+
+def numbers(log) -> list[int]:
+    """Return the numbers of the announced generations, the newest first."""
+    return [each.generation for _, each in announcements(log)]
 
 
 def damage(place: Place, name: str) -> None:
@@ -52,6 +62,40 @@ def test_a_generation_whose_artifact_is_lost_gets_a_successor_of_another_number(
         (1, True, True),
         (2, True, True),
     ]
+
+
+def test_a_generation_that_serves_for_a_lost_one_may_lose_its_announcement(trained):
+    lose(trained, trained.announced()[-1].artifact)
+    again = trained.trainer("b")
+    work(again, lambda: again.generation is not None)
+    assert again.generation.number == 0
+    log = trained.world.log
+    log.delete_before(MODELS, 0, start_of_generations(log, 1))
+    again._publisher.next_artifact_check = 0.0
+
+    again._publisher.restore_artifact(again.generation)
+    submit(log, RollbackRequested(id="r", generation=0, requested_ts=0))
+    work(again, lambda: numbers(log)[0] == 2)
+    again.close()
+
+
+def test_retention_keeps_the_generation_that_serves_for_a_lost_one(trained):
+    log = trained.world.log
+    settings = msgspec.structs.replace(
+        SETTINGS, keep_models=1, models=f"file://{trained.store.folder}"
+    )
+    checkpoints = Checkpoints(log, trained.store)
+    lost = trained.announced()[-1]
+    lose(trained, lost.artifact)
+
+    assert retain(checkpoints, settings, now_ms=0).models == 0
+    assert ModelFeed(log, trained.store).newest().number == 0
+
+    again = trained.trainer("b")
+    work(again, lambda: len(trained.announced()) >= 3)
+    again.close()
+    assert retain(checkpoints, settings, now_ms=0).models > 0
+    assert numbers(log) == [2]
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,10 @@ class Publisher:
         if monotonic() < self.next_artifact_check:
             return
         self.next_artifact_check = monotonic() + ARTIFACT_EVERY_S
-        announced = find_announcement(self._log, generation.number)
+        try:
+            announced = find_announcement(self._log, generation.number)
+        except NotFound:
+            return  # pruned (keep_models): it serves until a new one is trained
         name = announced.artifact
         stamp = self._store.stamp(name)
         is_known = self._stamps.setdefault(name, stamp) == stamp
