@@ -7,6 +7,7 @@ loss or repetition. On Kafka an append before a crash may be repeated; its ids c
 """
 
 import hashlib
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,13 @@ from typing import Any, Protocol, cast
 import msgspec
 
 from recstream.core.events import Event, from_timestamp_ms
-from recstream.errors import InvalidEvent
+from recstream.errors import (
+    InvalidEvent,
+    InvalidInput,
+    LogRefused,
+    LogUnavailable,
+    OffsetOutOfRange,
+)
 from recstream.importers.envelopes import envelopes
 from recstream.importers.events import PROGRESS, SHOWN_PROBLEMS, ImportReport, row_events
 from recstream.importers.files.source import RejectedLine, Source
@@ -31,7 +38,10 @@ from recstream.log import (
     dead_letter,
 )
 
+log = logging.getLogger(__name__)
+
 POLL_S = 0.5
+RETRY_S = 1.0
 POLL_RECORDS = 5_000
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -89,35 +99,83 @@ def import_topic(
     """
     started_s = time.perf_counter()
     report = ImportReport(source.name)
-    positions = {}
-    for tp, (low, _) in source.bounds.items():
+    reader = EventReader(mapping, cast(Source, _JsonRows(source.name)))
+    ends = {tp: high for tp, (_, high) in source.bounds.items()}
+    is_over = False
+    while not is_over:
+        tail = source.tail(_positions(event_log, source, report))
+        try:
+            while not is_over:
+                records = tail.poll(POLL_S, POLL_RECORDS)
+                for tp in sorted({TopicPartition(each.topic, each.partition) for each in records}):
+                    group = [each for each in records if (each.topic, each.partition) == tp]
+                    work = _converted(
+                        event_log, source.name, group, reader, mapping, report, now_ms()
+                    )
+                    _append(event_log, work, source_group(source.name, tp), group, is_followed)
+                done = tail.positions()
+                is_over = (
+                    not records and not is_followed() and all(done[tp] >= ends[tp] for tp in ends)
+                )
+        except OffsetOutOfRange:
+            continue  # the source has deleted records that were not read yet
+        finally:
+            tail.close()
+    report.seconds = time.perf_counter() - started_s
+    return report
+
+
+def _positions(
+    event_log: EventLog, source: SourceTopic, report: ImportReport
+) -> dict[TopicPartition, int]:
+    """Return where to read on in each partition; note what was imported before, and what is gone.
+
+    Raises
+    ------
+    InvalidInput
+        The source was made again.
+    """
+    positions, n_already = {}, 0
+    for tp, (low, high) in source.bounds.items():
         known = event_log.committed(source_group(source.name, tp)).get(PROGRESS, 0)
-        report.already += known
+        if known > high:
+            raise InvalidInput(
+                f"{known:,} records of {tp.topic}[{tp.partition}] were imported, but it ends at {high:,}: it "
+                "was deleted and made again; import it under another topic name"
+            )
+        n_already += known
         positions[tp] = max(known, low)
         if known and known < low:
             report.notes.append(
                 f"{tp.topic}[{tp.partition}]: records {known} to {low - 1} were deleted at the source "
                 "before they were read"
             )
-    reader = EventReader(mapping, cast(Source, _JsonRows(source.name)))
-    ends = {tp: high for tp, (_, high) in source.bounds.items()}
-    tail = source.tail(positions)
-    try:
-        while True:
-            records = tail.poll(POLL_S, POLL_RECORDS)
-            for tp in sorted({TopicPartition(each.topic, each.partition) for each in records}):
-                group = [each for each in records if (each.topic, each.partition) == tp]
-                _append(event_log, source.name, group, reader, mapping, report, now_ms())
-            done = tail.positions()
-            if not records and not is_followed() and all(done[tp] >= ends[tp] for tp in ends):
-                break
-    finally:
-        tail.close()
-    report.seconds = time.perf_counter() - started_s
-    return report
+    if not report.read:
+        report.already = n_already
+    return positions
 
 
 def _append(
+    event_log: EventLog,
+    records: Sequence[NewRecord],
+    group: str,
+    source: Sequence[Record],
+    is_followed: Callable[[], bool],
+) -> None:
+    """Append records, and the position behind those they are made of; a followed topic waits for the log."""
+    while True:
+        try:
+            event_log.append(records, group=group, offsets={PROGRESS: source[-1].offset + 1})
+        except LogUnavailable as error:
+            if isinstance(error, LogRefused) or not is_followed():
+                raise
+            log.warning("log unavailable, trying again: %s", error)
+            time.sleep(RETRY_S)
+        else:
+            return
+
+
+def _converted(
     event_log: EventLog,
     name: str,
     records: Sequence[Record],
@@ -125,8 +183,8 @@ def _append(
     mapping: ColumnMapping,
     report: ImportReport,
     now_ms: int,
-) -> None:
-    """Append the events and dead letters of records of one partition, with the position behind them.
+) -> list[NewRecord]:
+    """Return the events and dead letters of records of one partition.
 
     Parameters
     ----------
@@ -162,10 +220,7 @@ def _append(
             body = f"{name}\x1f{record.partition}\x1f{record.offset}\x1f{place}"
             digest = hashlib.blake2b(body.encode(), digest_size=10).hexdigest()
             events.append(msgspec.structs.replace(event, id=digest))
-    tp = TopicPartition(records[0].topic, records[0].partition)
-    appended = [*envelopes(events, event_log.partitions(INTERACTIONS)), *letters]
-    group, end = source_group(name, tp), records[-1].offset + 1
-    event_log.append(appended, group=group, offsets={PROGRESS: end})
     report.read += len(records)
     report.imported += len(events)
     report.rejected += len(letters)
+    return [*envelopes(events, event_log.partitions(INTERACTIONS)), *letters]

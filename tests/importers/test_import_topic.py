@@ -7,7 +7,7 @@ import pytest
 
 from recstream.core.events import decode_events
 from recstream.core.records import DeadLetter
-from recstream.errors import LogUnavailable
+from recstream.errors import InvalidInput, LogUnavailable, OffsetOutOfRange
 from recstream.importers import ColumnMapping, import_topic
 from recstream.importers import topic as topic_module
 from recstream.log import DEAD_LETTERS, INTERACTIONS, TopicPartition, TopicSpec, topic_specs
@@ -39,7 +39,16 @@ class Foreign:
         }
 
     def tail(self, positions):
-        return self._log.tail(positions)
+        tail = self._log.tail(positions)
+        poll = tail.poll
+
+        def poll_kept(*how):
+            if any(at < self._log.earliest(*tp) for tp, at in tail.positions().items()):
+                raise OffsetOutOfRange("no longer kept")  # as Kafka says
+            return poll(*how)
+
+        tail.poll = poll_kept
+        return tail
 
     def put(self, partition: int, *values: bytes | dict | None) -> None:
         self._log.append(
@@ -199,3 +208,51 @@ def test_what_the_source_deleted_before_it_was_read_is_reported(foreign, ours):
 
     assert pairs(ours) == [("ann", "p1", "view"), ("ann", "p3", "view")]
     assert "records 1 to 1 were deleted" in report.notes[0]
+
+
+def test_a_followed_topic_waits_for_a_log_that_is_away(foreign, ours, monkeypatch):
+    monkeypatch.setattr(topic_module, "RETRY_S", 0.01)
+    foreign.put(0, click("ann", "p1"))
+    append, calls = ours.append, []
+
+    def fail_twice(*arguments, **named):
+        calls.append(arguments)
+        if len(calls) < 3:
+            raise LogUnavailable("away")
+        return append(*arguments, **named)
+
+    monkeypatch.setattr(ours, "append", fail_twice)
+    report = import_topic(ours, foreign, MAPPING, is_followed=lambda: len(calls) < 3)
+
+    assert pairs(ours) == [("ann", "p1", "view")]
+    assert (report.read, report.imported) == (1, 1)
+
+
+def test_a_followed_topic_goes_on_behind_what_the_source_deletes_meanwhile(foreign, ours):
+    foreign.put(0, click("ann", "p1"))
+    asked = []
+
+    def is_followed():
+        asked.append(len(asked))
+        if asked[-1] == 1:
+            foreign.put(0, click("ann", "p2"), click("ann", "p3"))
+            foreign._log.delete_before(CLICKS, 0, 2)
+        return len(asked) < 5
+
+    report = import_topic(ours, foreign, MAPPING, is_followed=is_followed)
+
+    assert pairs(ours) == [("ann", "p1", "view"), ("ann", "p3", "view")]
+    assert report.notes == [
+        "clicks[0]: records 1 to 1 were deleted at the source before they were read"
+    ]
+
+
+def test_a_source_that_was_made_again_is_named(foreign, ours, tmp_path):
+    foreign.put(0, click("ann", "p1"), click("ann", "p2"))
+    import_topic(ours, foreign, MAPPING)
+    again = EmbeddedLog(tmp_path / "again.db", sync="normal")
+    again.create_topics([TopicSpec(CLICKS, 2)])
+
+    with pytest.raises(InvalidInput, match="made again"):
+        import_topic(ours, Foreign(again), MAPPING)
+    again.close()

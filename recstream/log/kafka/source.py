@@ -1,8 +1,7 @@
 """Read a topic of another system's Kafka: nothing is written there, and no group is joined."""
 
-from collections.abc import Mapping
-from contextlib import closing
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 
 from confluent_kafka import Consumer, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
@@ -15,24 +14,57 @@ from recstream.log.port import Tail, TopicPartition
 from recstream.settings import Settings
 
 
-class ForeignTopic(NamedTuple):
+class ForeignTopic:
     """A topic of any cluster.
 
     Attributes
     ----------
     name : str
         The cluster's id and the topic: the same wherever the brokers are.
-    bounds : dict of TopicPartition to (int, int)
-        Earliest offset and high watermark.
     """
 
-    name: str
-    bounds: dict[TopicPartition, tuple[int, int]]
-    options: dict[str, object]
+    def __init__(self, broker: str, topic: str, settings: Settings) -> None:
+        self._options = common_options(f"kafka://{broker}", settings)
+        self._broker = broker
+        self._topic = topic
+        self._errors = ClientErrors()
+        with self._asking() as it:
+            listed = it.list_topics(topic, REQUEST_TIMEOUT_S)
+        found = listed.topics[topic]
+        if found.error is not None:
+            raise NotFound(f"there is no topic {topic!r} at {broker}: {found.error}")
+        self._partitions = sorted(found.partitions)
+        self.name = f"{listed.cluster_id}/{topic}"
+
+    @property
+    def bounds(self) -> dict[TopicPartition, tuple[int, int]]:
+        """Earliest offset and high watermark of each partition, now."""
+        with self._asking() as it:
+            bounds = {
+                TopicPartition(self._topic, number): it.get_watermark_offsets(
+                    KafkaPartition(self._topic, number), REQUEST_TIMEOUT_S
+                )
+                for number in self._partitions
+            }
+        if None in bounds.values():
+            raise LogUnavailable(
+                f"topic {self._topic} at {self._broker} does not tell its offsets; try again"
+            )
+        return bounds
 
     def tail(self, positions: Mapping[TopicPartition, int]) -> Tail:
         """Return a reader that starts at these offsets."""
-        return KafkaTail(self.options, positions)
+        return KafkaTail(self._options, positions)
+
+    @contextmanager
+    def _asking(self) -> Iterator[Consumer]:
+        options = consumer_options(self._options, "recstream-source")
+        with closing(Consumer(options | {"error_cb": self._errors})) as consumer:
+            try:
+                yield consumer
+            except KafkaException as error:
+                doing = f"reading topic {self._topic} at {self._broker}"
+                raise self._errors.translate(error, doing) from error
 
 
 def open_topic(url: str, settings: Settings) -> ForeignTopic:
@@ -50,24 +82,4 @@ def open_topic(url: str, settings: Settings) -> ForeignTopic:
     broker, _, topic = url.removeprefix("kafka://").partition("/")
     if not broker or not topic:
         raise InvalidSetting(f"a source must be kafka://host:port/topic, got {url!r}")
-    options = common_options(f"kafka://{broker}", settings)
-    errors = ClientErrors()
-    with closing(
-        Consumer(consumer_options(options, "recstream-source") | {"error_cb": errors})
-    ) as it:
-        try:
-            listed = it.list_topics(topic, REQUEST_TIMEOUT_S)
-            found = listed.topics[topic]
-            if found.error is not None:
-                raise NotFound(f"there is no topic {topic!r} at {broker}: {found.error}")
-            bounds = {
-                TopicPartition(topic, number): it.get_watermark_offsets(
-                    KafkaPartition(topic, number), REQUEST_TIMEOUT_S
-                )
-                for number in sorted(found.partitions)
-            }
-        except KafkaException as error:
-            raise errors.translate(error, f"reading topic {topic} at {broker}") from error
-    if None in bounds.values():
-        raise LogUnavailable(f"topic {topic} at {broker} does not tell its offsets; try again")
-    return ForeignTopic(f"{listed.cluster_id}/{topic}", bounds, options)
+    return ForeignTopic(broker, topic, settings)
