@@ -6,7 +6,7 @@ import os
 import re
 import tempfile
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from recstream.errors import NotFound, StartupError
 
@@ -64,12 +64,10 @@ class DirectoryStore:
         """Write a temporary file, sync it, rename it: a reader sees the whole file or none."""
         target = self.folder / checked_name(name)
         self._delete_unfinished()
-        handle, temporary = tempfile.mkstemp(prefix=_WRITING, dir=self.folder)
+        file, temporary = self._unfinished()
         try:
-            os.fchmod(handle, 0o644)
-            with os.fdopen(handle, "wb") as file:
-                with contextlib.suppress(OSError):  # a file system without locks
-                    fcntl.flock(file, fcntl.LOCK_EX)
+            with file:
+                os.fchmod(file.fileno(), 0o644)
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
@@ -84,6 +82,17 @@ class DirectoryStore:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+    def _unfinished(self) -> tuple[BinaryIO, str]:
+        """Return a new temporary file that this process has locked, and its path."""
+        while True:
+            handle, temporary = tempfile.mkstemp(prefix=_WRITING, dir=self.folder)
+            file = os.fdopen(handle, "wb")
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if Path(temporary).exists():  # else deleted as unfinished before it was locked
+                return file, temporary
+            file.close()
 
     def _delete_unfinished(self) -> None:
         """Delete what processes that were killed left behind: nobody holds its lock."""

@@ -8,6 +8,7 @@ catalogue's index are derived from the log and are not in it.
 import contextlib
 import fcntl
 import hashlib
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from ulid import ULID
 from recstream.checkpoints import Checkpoints, Manifest, open_checkpoints
 from recstream.errors import (
     BackupCorrupt,
+    CheckpointCorrupt,
     InvalidInput,
     LogUnavailable,
     NotFound,
@@ -29,6 +31,8 @@ from recstream.log import CHECKPOINTS, EventLog
 from recstream.log.embedded import EmbeddedLog
 from recstream.models import DirectoryStore, announcements, open_store
 from recstream.settings import Settings
+
+log = logging.getLogger(__name__)
 
 FORMAT = 1
 LOG = "log.db"
@@ -156,12 +160,16 @@ def _copy_artifacts(copy: EmbeddedLog, settings: Settings, folder: Path) -> list
 
 
 def _copy_checkpoints(copy: EmbeddedLog, settings: Settings, folder: Path) -> None:
-    """Copy announced checkpoints; one that was removed meanwhile is skipped."""
+    """Copy announced checkpoints; one that was removed meanwhile, or is damaged, is skipped."""
     found = open_checkpoints(copy, settings)
     target = DirectoryStore(folder / CHECKPOINTS_FOLDER)
     for manifest in found.all():
-        with contextlib.suppress(NotFound):
-            target.put(manifest.name, found.read(manifest))
+        try:
+            content = found.read(manifest)
+        except (NotFound, CheckpointCorrupt) as error:
+            log.warning("checkpoint not backed up: %s", error)
+            continue
+        target.put(manifest.name, content)
 
 
 def verify(folder: Path) -> Backup:

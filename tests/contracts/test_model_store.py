@@ -53,6 +53,26 @@ def test_what_was_put_comes_back_whole(store):
     assert store.list() == ["generation-1.npz"]
 
 
+def test_a_file_that_another_process_deletes_before_it_is_locked_is_written_again(
+    tmp_path, monkeypatch
+):
+    store, other, lock = DirectoryStore(tmp_path), DirectoryStore(tmp_path), fcntl.flock
+    puts = []
+
+    def lock_late(file, how):
+        if how == fcntl.LOCK_EX and not puts:  # between the creation of the first file and its lock
+            puts.append("b.npz")
+            other.put("b.npz", b"of the other")
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", lock_late)
+    store.put("a.npz", b"mine")
+
+    assert puts
+    assert (store.get("a.npz"), store.get("b.npz")) == (b"mine", b"of the other")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.npz", "b.npz"]
+
+
 def test_an_artifact_that_lost_a_part_in_mongodb_counts_as_gone_not_as_a_store_that_is_away(
     monkeypatch,
 ):

@@ -5,6 +5,7 @@ import threading
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from recstream.checkpoints import open_checkpoints
@@ -104,6 +105,25 @@ def test_a_damaged_backup_is_found_and_nothing_is_restored(eventful, settings, t
         restore(tmp_path / "backup", Settings(data_dir=str(tmp_path / "there")))
 
     assert not (tmp_path / "there").exists()
+
+
+@pytest.mark.parametrize(
+    "harm", [lambda path: path.unlink(), lambda path: path.write_bytes(b"PAR1")]
+)
+def test_a_checkpoint_that_is_gone_or_damaged_stops_no_backup(
+    eventful, settings, tmp_path, harm, capsys
+):
+    checkpoints = open_checkpoints(eventful.log, settings)
+    lost, kept = checkpoints.all()
+    harm(checkpoints.store.folder / lost.name)
+
+    made = create(eventful.log, settings, tmp_path / "copy", now_ms=1)
+
+    assert f"checkpoints/{kept.name}" in made.files
+    assert f"checkpoints/{lost.name}" not in made.files
+    restored = tmp_path / "restored"
+    restore(tmp_path / "copy", msgspec.structs.replace(settings, data_dir=str(restored)))
+    assert replayed(restored, capsys)["is_identical"]
 
 
 def test_a_backup_never_overwrites(eventful, settings, tmp_path):

@@ -23,7 +23,7 @@ from recstream.core.records import decode_recommendations
 from recstream.erasure import forgetting
 from recstream.erasure.redact import without
 from recstream.errors import BeyondHorizon, CheckpointMismatch, RecstreamError
-from recstream.log import INTERACTIONS, RECOMMENDATIONS, Record
+from recstream.log import INTERACTIONS, RECOMMENDATIONS, Record, open_log
 from recstream.log.embedded import EmbeddedLog, maintain
 from recstream.process import is_temporary
 from recstream.runtime import backup
@@ -124,8 +124,9 @@ class PrunedWorld(World):
     def _make_checkpoints(self, worker: SimulatedWorker) -> None:
         tables = {at: str(worker.rows.path(at)) for at in worker.owned}
         run_job(Job(settings=self.retaining, tables=tables), clock_ms=lambda: self.now_ms)
-        for at in tables:
-            verify_checkpoints(self.checkpoints(self.log), at, only_new=True)
+        with contextlib.closing(open_log(self.settings.broker_url, self.settings)) as log:
+            for at in tables:
+                verify_checkpoints(self.checkpoints(log), at, only_new=True)
 
     def _end(self, slot: int, worker: SimulatedWorker | None, error: BaseException) -> None:
         """End a worker's life; a machine that died may have taken the tables with it."""
