@@ -20,7 +20,7 @@ from recstream.core.history import ActiveSettings, History
 from recstream.core.ranking import rank
 from recstream.core.serving import similar_requested
 from recstream.core.steering import ListRequest, Steering
-from recstream.errors import InvalidInput, NotFound
+from recstream.errors import InvalidInput
 from recstream.log import INTERACTIONS, EventLog, newest_time_ms
 from recstream.models import ModelStore
 from recstream.time_travel import Generations, Moment, PartitionFold, nearest_fold
@@ -84,8 +84,8 @@ def choose_basis(
 
     Raises
     ------
-    NotFound
-        No generation had been announced.
+    NotFound, BeyondHorizon
+        No generation had been announced, or those by then were pruned.
     """
     offsets, now = {}, when.timestamp_ms or 0
     for partition in range(event_log.partitions(INTERACTIONS)):
@@ -98,16 +98,7 @@ def choose_basis(
         if when.timestamp_ms is None:
             now = max(now, newest_time_ms(event_log, INTERACTIONS, partition, end))
     until = None if when == Moment() else now
-    announced = [
-        number
-        for number, announced_ms in generations.announced_ms.items()
-        if until is None or announced_ms <= until
-    ]
-    if not announced:
-        raise NotFound(
-            "no generation had been announced by then; run `recstream train`, or name a later moment"
-        )
-    number = max(announced)
+    number = generations.newest_by(until)
     return BatchBasis(
         what=what,
         format=form,

@@ -2,7 +2,7 @@
 
 from recstream.core.generation import Generation
 from recstream.core.records import DeltaAnnounced, GenerationAnnounced, decode_model
-from recstream.errors import ModelMismatch, NotFound
+from recstream.errors import BeyondHorizon, ModelMismatch, NotFound
 from recstream.log import MODELS, ReadableLog, Record, decode_value
 from recstream.models import ReadableStore, fetch, read_models
 
@@ -74,6 +74,29 @@ class Generations:
     def newest_delta(self, number: int) -> int:
         """Return the number of a generation's newest delta, 0 if it has none."""
         return max((delta for of, delta in self._offsets if of == number), default=0)
+
+    def newest_by(self, at_ms: int | None = None) -> int:
+        """Return the number of the newest generation announced by a time, by default now.
+
+        Raises
+        ------
+        NotFound
+            None had been announced by then.
+        BeyondHorizon
+            Some may have been, and were pruned.
+        """
+        found = [n for n, ms in self.announced_ms.items() if at_ms is None or ms <= at_ms]
+        if found:
+            return max(found)
+        if earliest := self._log.earliest(MODELS, 0):
+            raise BeyondHorizon(
+                f"{MODELS} keeps announcements from offset {earliest} on; those by then were pruned "
+                "(keep_models), name a later moment"
+            )
+        raise NotFound(
+            "no model had been announced by then, so nobody had a list; a trainer makes one, or name a "
+            "later moment"
+        )
 
     def at(self, number: int, delta: int, followed: tuple[int, int] | None = None) -> Generation:
         """Return a generation as of a delta; the next call may change it.

@@ -265,16 +265,6 @@ class TimeTravel:
         at_ms = when.timestamp_ms
         if at_ms is None and (after := self.log.read(INTERACTIONS, partition, offset + 1, 1)):
             at_ms = after[0].timestamp_ms
-        announced = [
-            number
-            for number, announced_ms in self.generations.announced_ms.items()
-            if at_ms is None or announced_ms <= at_ms
-        ]
-        if not announced:
-            raise NotFound(
-                "no model had been announced by then, so nobody had a list; a trainer makes one, or name "
-                "a later moment"
-            )
-        number = max(announced)
+        number = self.generations.newest_by(at_ms)
         delta = self.generations.newest_delta(number) if at_ms is None else 0
         return self.generations.at(number, delta)

@@ -13,8 +13,9 @@ import pytest
 
 from recstream.core.serving import similar_requested
 from recstream.core.steering import ListRequest
-from recstream.errors import InvalidInput, NotFound
+from recstream.errors import BeyondHorizon, InvalidInput, NotFound
 from recstream.log import INTERACTIONS, MODELS
+from recstream.models import start_of_generations
 from recstream.replay import batch
 from recstream.replay.batch import BatchBasis, choose_basis, write_batch
 from recstream.time_travel import Generations, Moment, Snapshots, TimeTravel
@@ -66,8 +67,24 @@ def test_a_moment_of_the_past_knows_nothing_of_later(eventful: World, tmp_path: 
 
 def test_before_the_first_generation_there_is_nothing(world: World, tmp_path: Path) -> None:
     world.browse(5, seed=1)
-    with pytest.raises(NotFound, match="no generation"):
+    with pytest.raises(NotFound, match="no model"):
         run(world, tmp_path / "out")
+
+
+def test_before_the_announcements_that_are_kept_the_answer_is_that_they_were_pruned(
+    eventful: World, tmp_path: Path
+) -> None:
+    first = eventful.log.read(MODELS, 0, 0, 1)[0].timestamp_ms
+    eventful.log.delete_before(MODELS, 0, start_of_generations(eventful.log, 1))
+    past = travel(eventful, tmp_path / "past")
+
+    with pytest.raises(BeyondHorizon, match="keep_models"):
+        run(eventful, tmp_path / "out", Moment(timestamp_ms=first))
+    with pytest.raises(BeyondHorizon, match="keep_models"):
+        past.list_at("stranger", Moment(timestamp_ms=first))
+    with pytest.raises(BeyondHorizon, match="keep_models"):
+        past.explain("u1", "i03", Moment(timestamp_ms=first))
+    assert past.list_at("stranger", Moment()).list.generation == 2
 
 
 def test_similar_items_are_those_of_the_bridge(eventful: World, tmp_path: Path) -> None:
