@@ -4,6 +4,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from time import monotonic
 from typing import NamedTuple, TypeVar
 
 from recstream.bridge.push import Pipeline, Stage
@@ -34,7 +35,7 @@ from recstream.metrics import DEAD_LETTERS as N_DEAD_LETTERS
 
 log = logging.getLogger(__name__)
 
-FORGOTTEN_AFTER_MS = 30_000
+FORGOTTEN_AFTER_S = 30.0
 LOOK_BACK_RECORDS = 500
 PUSHES_KEPT = 1000
 ROLES_KEPT = 1000
@@ -82,10 +83,16 @@ class Status:
     """
 
     def __init__(
-        self, event_log: EventLog, *, now_ms: Callable[[], int], connections: Callable[[], int]
+        self,
+        event_log: EventLog,
+        *,
+        now_ms: Callable[[], int],
+        connections: Callable[[], int],
+        now_s: Callable[[], float] = monotonic,
     ) -> None:
         self._log = event_log
         self._now_ms = now_ms
+        self._now_s = now_s
         self._connections = connections
         self._mutex = threading.Lock()
         self._model: GenerationAnnounced | None = None
@@ -94,7 +101,7 @@ class Status:
         self._workers: dict[str, WorkerStatus] = {}
         self._trainers: dict[str, TrainerStatus] = {}
         self._active_trainer = ""
-        self._beats: dict[str, int] = {}
+        self._beats: dict[str, float] = {}
         self._offset = self._start = -1
         self._reasons: set[str] = set()
         self._push_ms: deque[float] = deque(maxlen=PUSHES_KEPT)
@@ -138,27 +145,34 @@ class Status:
                     TRAINING_DURATION.observe(status.seconds)
             elif isinstance(status, WorkerStatus):
                 before = self._workers.get(status.worker)
-                self._put(self._workers, status.worker, status)
+                self._put(self._workers, status.worker, status, is_new=is_counted)
                 if is_counted:
                     _count_events(before, status)
                 self._set_gauges()
             else:
-                self._take_trainer(status)
+                self._take_trainer(status, is_new=is_counted)
 
-    def _take_trainer(self, status: TrainerStatus) -> None:
+    def _take_trainer(self, status: TrainerStatus, *, is_new: bool) -> None:
         """Keep a trainer's status; a training of the active trainer before it was given up."""
         if status.is_active:
             active, self._active_trainer = self._active_trainer, status.trainer
             training = self._training
             if active not in {"", status.trainer} and training and training.state == "training":
                 self._training = None
-        self._put(self._trainers, status.trainer, status)
+        self._put(self._trainers, status.trainer, status, is_new=is_new)
 
-    def _put(self, statuses: dict[str, _Status], name: str, status: _Status) -> None:
-        """Keep a process's newest status; a clock that is ahead makes no heartbeat younger."""
+    def _put(
+        self, statuses: dict[str, _Status], name: str, status: _Status, *, is_new: bool
+    ) -> None:
+        """Keep a process's newest status, and when it came.
+
+        Clocks of machines differ: only the age of a status from before this bridge is by its own time.
+        """
         statuses.pop(name, None)
         statuses[name] = status
-        self._beats[name] = min(status.ts, self._now_ms())
+        age_s = 0.0 if is_new else max(0, self._now_ms() - status.ts) / 1000.0
+        beat_s = self._now_s() - age_s
+        self._beats[name] = max(beat_s, self._beats.get(name, beat_s))
         if len(statuses) > ROLES_KEPT:
             oldest = next(iter(statuses))
             del statuses[oldest], self._beats[oldest]
@@ -200,7 +214,7 @@ class Status:
             active = [
                 each
                 for each in self._trainers.values()
-                if each.is_active and self._age_ms(each.trainer) <= FORGOTTEN_AFTER_MS
+                if each.is_active and self._age_ms(each.trainer) <= FORGOTTEN_AFTER_S * 1000
             ]
             shown = max(active, key=lambda each: self._beats[each.trainer], default=newest)
             return Heartbeat(
@@ -213,7 +227,7 @@ class Status:
             )
 
     def _age_ms(self, name: str) -> int:
-        return max(0, self._now_ms() - self._beats[name])
+        return round(max(0.0, self._now_s() - self._beats[name]) * 1000)
 
     def pipeline(self) -> Pipeline:
         """Return the state of the pipeline as its records have it.
@@ -221,9 +235,9 @@ class Status:
         Without a worker that reports, the evaluations are those of the workers that reported last.
         """
         with self._mutex:
-            workers = self._reported_since(self._now_ms())
-            last_ms = max((self._beats[name] for name in self._workers), default=0)
-            evaluated = workers or self._reported_since(last_ms)
+            workers = self._reported_since(self._now_s())
+            last_s = max((self._beats[name] for name in self._workers), default=0.0)
+            evaluated = workers or self._reported_since(last_s)
             model, delta, training = self._model, self._delta, self._training
             offset = self._offset
         pushes = sorted(self._push_ms)
@@ -244,14 +258,14 @@ class Status:
             else Stage(p50_ms=pushes[len(pushes) // 2], p99_ms=pushes[len(pushes) * 99 // 100]),
         )
 
-    def _reported_since(self, now_ms: int) -> tuple[WorkerStatus, ...]:
+    def _reported_since(self, now_s: float) -> tuple[WorkerStatus, ...]:
         """Return the workers that reported in the 30 s before a time."""
-        oldest_ms = now_ms - FORGOTTEN_AFTER_MS
-        return tuple(each for name, each in self._workers.items() if self._beats[name] >= oldest_ms)
+        oldest_s = now_s - FORGOTTEN_AFTER_S
+        return tuple(each for name, each in self._workers.items() if self._beats[name] >= oldest_s)
 
     def _set_gauges(self) -> None:
         """Set the gauges of the workers that reported lately."""
-        workers = self._reported_since(self._now_ms())
+        workers = self._reported_since(self._now_s())
         times_ms = [(each.fold_in_ms_p50, each.fold_in_ms_p99) for each in workers]
         for quantile, found in zip(("0.5", "0.99"), zip(*times_ms, strict=True), strict=False):
             FOLD_IN_DURATION.labels(quantile).set(max(found) / 1000.0)

@@ -169,3 +169,28 @@ def test_the_stages_of_a_pushed_list_are_measured_from_the_append():
     found = {each: sample("freshness_seconds_sum", stage=each) - n for each, n in before.items()}
     assert found == pytest.approx({"folded": 0.01, "published": 0.02, "sent": 0.05})
     assert sample("freshness_seconds_count", stage="sent") - n_before == 1.0
+
+
+@pytest.mark.parametrize("ahead_s", [-3600, 0, 3600])
+def test_a_heartbeat_is_as_old_as_its_arrival_whatever_the_clocks_of_the_machines(ahead_s):
+    now = {"ms": 10**9, "s": 50.0}
+    status = Status(Log(), now_ms=lambda: now["ms"], connections=lambda: 0, now_s=lambda: now["s"])
+    status.positions()
+
+    status.take([record_of(worker(1, ts=10**9 + 1000 * ahead_s))])
+    now["s"] += 2.0
+    assert status.worker_beat().age_ms == 2000
+
+    now["s"] += 60.0
+    now["ms"] -= 10**8  # the bridge's clock is set back
+    assert status.worker_beat().age_ms == 62_000
+
+
+def test_a_heartbeat_from_before_the_bridge_is_as_old_as_it_says():
+    now_s = [50.0]
+    status = Status(Log(), now_ms=lambda: 90_000, connections=lambda: 0, now_s=lambda: now_s[0])
+    status.positions()
+
+    status.take([record_of(worker(1, ts=60_000), offset=9)])
+
+    assert status.worker_beat().age_ms == 30_000
