@@ -95,6 +95,7 @@ class Forgetter:
         self._next_ms = 0
         self._finished: frozenset[str] | None = None
         self.copies: set[int] = set()
+        self._met: dict[tuple[str, type], int] = {}
         self._after_ms = 0
         self._truncation: Truncation | None = None
         if not isinstance(event_log, EmbeddedLog) and checkpoints is not None:
@@ -136,10 +137,11 @@ class Forgetter:
                 Begun(offset, request.user, found.begun[request.id])
                 for offset, request in requests
                 if request.id in found.begun
-                and self._clock_ms() >= found.begun[request.id].forgotten_ts + GRACE_MS
+                and self._waited_ms(found.begun[request.id], now_ms) >= GRACE_MS
             )
             if ready:
                 due.append(DueErasure(number, ready))
+        self._met = {key: at for key, at in self._met.items() if key[0] in found.pending}
         self._seen = seen
         self._next_ms = now_ms + self._pause_ms(by_partition, found.begun)
         return due
@@ -161,9 +163,19 @@ class Forgetter:
         return [self._log.high_watermark(topic, 0) for topic in topics]
 
     def _is_due(self, requests: Collection[ForgetRequested], now_ms: int) -> bool:
-        return any(
-            each.is_urgent or now_ms - each.requested_ts >= self._after_ms for each in requests
+        waited_ms = [self._waited_ms(each, now_ms) for each in requests]
+        return (
+            any(each.is_urgent for each in requests) or max(waited_ms, default=-1) >= self._after_ms
         )
+
+    def _waited_ms(self, record: ForgetRequested | Forgotten, now_ms: int) -> int:
+        """Return how long a record waits, by its time or since it was met here: its clock may be ahead."""
+        if isinstance(record, ForgetRequested):
+            written_ts = record.requested_ts
+        else:
+            written_ts = record.forgotten_ts
+        met_ts = self._met.setdefault((record.id, type(record)), now_ms)
+        return now_ms - min(written_ts, met_ts)
 
     def erase(self, due: DueErasure) -> DueErasure:
         """Erase the users' records; return the completed requests. Any thread may call it."""

@@ -29,7 +29,7 @@ from recstream.log.embedded import EmbeddedLog, maintain
 from recstream.models import DirectoryStore
 from recstream.replay.run import ReplayPlan, replay
 from recstream.time_travel import nearest_fold, verify_checkpoints
-from recstream.worker.forget import GRACE_MS, Forgetter
+from recstream.worker.forget import CHECKS, GRACE_MS, Forgetter
 from tests.replay.test_forget import WHO, home, live_with, neighbour
 from tests.replay.world import World
 
@@ -199,6 +199,31 @@ def test_requests_of_a_partition_are_carried_out_together(lived):
 
     begun = forgetting(lived.log).begun
     assert begun[first.id].at_offset == begun[second.id].at_offset
+
+
+def test_a_request_by_a_clock_that_is_ahead_waits_no_longer_than_others(lived):
+    forgetter = lived.forgetter()
+    lived.world.now_ms += 100 * HOUR_MS
+    request = lived.ask()
+    lived.world.now_ms -= 100 * HOUR_MS
+    assert not lived.advance(forgetter)
+    lived.advance(forgetter, HOUR_MS - 1)
+    assert request.id not in forgetting(lived.log).begun
+
+    lived.advance(forgetter, HOUR_MS // CHECKS)
+
+    assert request.id in forgetting(lived.log).begun
+
+
+def test_tombstones_by_a_clock_that_is_ahead_are_waited_for_no_longer(lived):
+    lived.ask(is_urgent=True)
+    lived.world.now_ms += 100 * HOUR_MS
+    lived.advance(lived.forgetter())
+    lived.world.now_ms -= 100 * HOUR_MS
+    forgetter = lived.forgetter()
+    assert not lived.advance(forgetter)
+
+    assert lived.advance(forgetter, GRACE_MS)
 
 
 def test_an_urgent_request_does_not_wait_and_later_ones_wait_again(lived):
