@@ -116,6 +116,8 @@ def replay(
         Returns the fold of a partition at or before its range, e.g. from a checkpoint; default: an empty
         one at offset 0.
     """
+    # A list is published after its settings and its generation: what is read below knows all of these.
+    list_ends = {each: log.high_watermark(RECOMMENDATIONS, each) for each in plan.ranges}
     timeline = read_timeline(log)
     generations = Generations(log, store)
     retrained: list[Retrained] = []
@@ -144,7 +146,15 @@ def replay(
         fold.watch = watch
         partitions.append(
             _replay_partition(
-                log, generations, timeline, plan, fold, progress, lost, start_fold=start_fold
+                log,
+                generations,
+                timeline,
+                plan,
+                fold,
+                progress,
+                lost,
+                start_fold=start_fold,
+                list_end=list_ends[partition],
             )
         )
     is_identical = all(each.is_identical for each in retrained) and not any(
@@ -165,19 +175,21 @@ def find_lost_generations(
 ) -> frozenset[int]:
     """Return generations that can't be derived, though nothing is wrong.
 
-    Their artifact is gone and a forgotten user makes them underivable, or retention deleted their
-    announcement (``keep_models``).
+    Their artifact is gone and a forgotten user makes them, or what they were made from, underivable; or
+    retention deleted their announcement (``keep_models``).
     """
     pruned = min(generations.announced, default=0) if log.earliest(MODELS, 0) else 0
     not_derivable = {each.number for each in retrained if not each.derived}
     forgotten = list(forgetting(log).begun.values())
     present = set(store.list())
-    return frozenset(
-        number
-        for number, each in generations.announced.items()
-        if each.artifact not in present
-        and (number in not_derivable or may_know_forgotten(each, forgotten))
-    ).union(range(pruned))
+    lost = set(range(pruned))
+    for number, each in sorted(generations.announced.items()):
+        source = each.parent if each.copies is None else each.copies
+        if each.artifact not in present and (
+            number in not_derivable or source in lost or may_know_forgotten(each, forgotten)
+        ):
+            lost.add(number)
+    return frozenset(lost)
 
 
 def _replay_partition(
@@ -190,6 +202,7 @@ def _replay_partition(
     lost: frozenset[int],
     *,
     start_fold: Callable[[int], PartitionFold],
+    list_end: int,
 ) -> PartitionReport:
     """Replay one partition.
 
@@ -201,6 +214,8 @@ def _replay_partition(
         From `find_lost_generations`.
     start_fold : callable
         Returns another such fold of a partition.
+    list_end : int
+        Only lists before this offset are compared.
     """
     start, stop = plan.ranges[fold.partition]
 
@@ -215,6 +230,7 @@ def _replay_partition(
             fold.partition,
             fold=fold,
             stop=stop,
+            list_end=list_end,
             user=plan.user,
             every=plan.every,
             lost=lost,

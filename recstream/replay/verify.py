@@ -22,7 +22,10 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Difference(NamedTuple):
-    """A published list that differs from the derived one, and its place in the log."""
+    """A published list that differs from the derived one, and its place in the log.
+
+    Without ``published`` and ``derived``, ``what`` says why it can't be derived.
+    """
 
     partition: int
     offset: int
@@ -55,6 +58,7 @@ def verify_partition(
     *,
     fold: PartitionFold | None = None,
     stop: int | None = None,
+    list_end: int | None = None,
     user: str | None = None,
     every: int = 1,
     lost: Collection[int] = (),
@@ -69,6 +73,8 @@ def verify_partition(
         Histories to start from; default: empty ones at the first offset.
     stop : int, optional
         Only lists as of interactions before this offset.
+    list_end : int, optional
+        Only lists before this offset of their own topic.
     every : int
         Compare every list, every second, every third …: a sample.
     lost : collection of int
@@ -84,7 +90,7 @@ def verify_partition(
     """
     fold = fold or PartitionFold(partition, log.partitions(INTERACTIONS), timeline)
     unreadable: list[Difference] = []
-    lists = _published(log, partition, (fold.next_offset, stop), user, unreadable)
+    lists = _published(log, partition, (fold.next_offset, stop), list_end, user, unreadable)
     differences: list[Difference] = []
     n_lists = n_underivable = 0
     sample = (found for number, found in enumerate(lists) if number % every == 0)
@@ -119,6 +125,7 @@ def _published(
     log: ReadableLog,
     partition: int,
     as_of_range: tuple[int, int | None],
+    list_end: int | None,
     user: str | None,
     unreadable: list[Difference],
 ) -> Iterator[_Published]:
@@ -128,6 +135,8 @@ def _published(
     ----------
     as_of_range : (int, int or None)
         Only lists as of events in [from, to).
+    list_end : int or None
+        Only lists before this offset.
     unreadable : list of Difference
         Receives the records that can't be read.
     """
@@ -136,7 +145,7 @@ def _published(
     key = None if user is None else user.encode()
     # Of a user's first list after pruning, the one before it is unknown, and so are its old ranks.
     has_all = log.earliest(RECOMMENDATIONS, partition) == 0
-    for record in read_records(log, RECOMMENDATIONS, partition):
+    for record in read_records(log, RECOMMENDATIONS, partition, stop=list_end):
         if record.value is None:
             if record.key is not None:
                 before.pop(record.key.decode(errors="replace"), None)
@@ -227,9 +236,9 @@ def _missing(found: _Published, partition: int) -> Difference:
     what = (
         f"generation {body.generation} delta {body.delta}, settings {body.control} or the history "
         f"as of {body.as_of.offset if body.as_of else None} is gone; if the artifact was pruned, "
-        "derive it again with --retrain"
+        "--retrain derives it again"
     )
-    return Difference(partition, found.offset, body.user, what, list_json(found.value).decode(), "")
+    return Difference(partition, found.offset, body.user, what, "", "")
 
 
 def _difference(found: _Published, again: bytes, partition: int) -> Difference:

@@ -140,6 +140,26 @@ def test_lists_of_a_generation_that_can_not_be_had_any_more_are_no_difference(li
     assert sum(each.underivable for each in report.partitions) > 0
 
 
+@pytest.mark.parametrize("retrain", [True, False])
+def test_lists_of_a_generation_whose_parent_can_not_be_had_are_no_difference(
+    lived: World, retrain: bool
+) -> None:
+    lived.forget(WHO)
+    lived.browse(10, seed=9)
+    lived.train()  # its parent knew the user
+    lived.work()
+    for name in lived.store.list():
+        lived.store.delete(name)
+    lived.trained = None
+    lived.browse(5, seed=10)
+    lived.work()
+
+    report = verified(lived, retrain=retrain)
+
+    assert report.is_identical, report
+    assert sum(each.underivable for each in report.partitions) > 0
+
+
 def test_who_comes_back_begins_a_new_history(lived: World) -> None:
     lived.forget(WHO)
     lived.do(WHO, "i02")

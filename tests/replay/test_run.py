@@ -5,12 +5,14 @@ from pathlib import Path
 import pytest
 import rocksdict
 
+from recstream.cli.log.replay import _describe, _first_difference
 from recstream.core.history.table_rows import load
 from recstream.errors import StartupError
 from recstream.log.port import NewRecord
 from recstream.log.topics import INTERACTIONS, MODELS, RECOMMENDATIONS
 from recstream.models import start_of_generations
 from recstream.replay.run import ReplayPlan, Report, play, replay
+from recstream.time_travel import Generations
 from tests.replay.world import World
 
 
@@ -44,6 +46,40 @@ def test_lists_of_generations_that_retention_deleted_are_underivable_and_not_dif
     assert sum(each.underivable for each in report.partitions) < sum(
         each.lists for each in report.partitions
     )
+
+
+def test_a_generation_that_is_announced_while_a_replay_reads_is_no_difference(
+    eventful: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def generations(*given: object) -> Generations:
+        found = Generations(*given)  # type: ignore[arg-type]
+        monkeypatch.undo()
+        eventful.train(factors=False)
+        eventful.work(group=9)
+        return found
+
+    n_before = sum(eventful.log.high_watermark(RECOMMENDATIONS, each) for each in range(2))
+    monkeypatch.setattr("recstream.replay.run.Generations", generations)
+
+    report = run(eventful, verify=True, retrain=True)
+
+    assert sum(eventful.log.high_watermark(RECOMMENDATIONS, at) for at in range(2)) > n_before
+    assert report.is_identical
+    assert sum(each.underivable for each in report.partitions) == 0
+
+
+def test_a_list_whose_artifact_was_pruned_is_not_called_different(eventful: World) -> None:
+    for name in eventful.store.list():
+        eventful.store.delete(name)
+    report = run(eventful, verify=True)
+
+    text, error = _describe(report, verify=True), _first_difference(report)
+
+    assert not report.is_identical
+    assert text.splitlines()[-1].endswith("lists derived again: not all can be derived")
+    assert "can't be derived again: generation" in error
+    assert "--retrain derives it again" in error
+    assert len(error) < 300
 
 
 def test_two_replays_have_the_same_digests(eventful: World) -> None:

@@ -186,16 +186,24 @@ def _describe(report: Report, *, verify: bool) -> str:
         )
     if verify:
         n_lists = sum(each.lists for each in report.partitions)
-        lines.append(
-            f"{n_lists:,} lists derived again: "
-            + ("identical, byte for byte" if report.is_identical else "NOT identical")
-        )
+        found = [each for one in report.partitions for each in one.differences]
+        # Of the differences only the first are there.
+        is_gone = bool(found) and not any(each.published or each.derived for each in found)
+        verdict = "not all can be derived" if is_gone else "NOT identical"
+        if report.is_identical:
+            verdict = "identical, byte for byte"
+        lines.append(f"{n_lists:,} lists derived again: {verdict}")
     return "\n".join(lines)
 
 
 def _first_difference(report: Report) -> str:
     for each in report.partitions:
         for found in each.differences:
+            if not found.published and not found.derived:
+                return (
+                    f"the list of {found.user!r} in partition {found.partition}, offset {found.offset} "
+                    f"can't be derived again: {found.what}"
+                )
             return (
                 f"{found.what} differs for user {found.user!r}, partition {found.partition}, "
                 f"offset {found.offset}\n  published: {found.published}\n  derived:   {found.derived}"
