@@ -171,13 +171,13 @@ def _number(columns: DataFrame, column: str, path: Path) -> pa.Array:
 
 def _counts(entries: DataFrame, row: str, n_rows: int) -> tuple[Int64s, Int64s]:
     """Return the number of entries and of positive entries of each row."""
-    grouped = entries.groupBy(row).agg({"*": "count"}).toArrow()
-    positive = entries.where("w > 0").groupBy(row).agg({"*": "count"}).toArrow()
-    found = []
-    for table in (grouped, positive):
-        counts = np.zeros(n_rows, np.int64)
-        counts[table.column(0).to_numpy()] = table.column(1).to_numpy()
-        found.append(counts)
+    from pyspark.sql import functions  # noqa: PLC0415 - an extra
+
+    both = [functions.expr(each) for each in ("count(*)", "count(if(w > 0, 1, null))")]
+    grouped = entries.groupBy(row).agg(*both).toArrow()
+    found = np.zeros((2, n_rows), np.int64)
+    for counts, column in zip(found, grouped.columns[1:], strict=True):
+        counts[grouped.column(0).to_numpy()] = column.to_numpy()
     return found[0], found[1]
 
 
