@@ -22,6 +22,7 @@ HOSTILE = {
     + b'{"a":' * 980 + b"1" + b"}" * 981,
     "a deep generation": b'{"type":"generation","hyperparameters":' + DEEP + b"}",
     "forgotten nowhere": b'{"type":"forgotten","id":"x","partition":99,"at_offset":5}',
+    "a deep row": b"\x93\0\0" + b"\x91" * 5000,
     "bytes": b"\xff\xfe\x00[",
     "empty": b"",
     "null": b"null",
@@ -39,8 +40,9 @@ def hostile(eventful: World, request: pytest.FixtureRequest) -> World:
         if topic == RECOMMENDATIONS and value is None:
             continue  # a valid record: the user has no list any more
         for at in TIMES:
-            key = b"u1" if topic in {INTERACTIONS, RECOMMENDATIONS} else b"\xff\0key"
-            eventful.log.append([NewRecord(topic, key, value, 0, at)])
+            keys = [b"u1"] if topic in {INTERACTIONS, RECOMMENDATIONS} else [b"\xff\0key"]
+            keys += [table_rows.APPLIED_KEY] if topic == eventful.changelog else []
+            eventful.log.append([NewRecord(topic, key, value, 0, at) for key in keys])
     eventful.browse(10, seed=9)
     eventful.work()
     return eventful

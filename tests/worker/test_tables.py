@@ -13,10 +13,12 @@ import rocksdict
 
 from recstream.checkpoints import open_checkpoints
 from recstream.control import read_timeline
+from recstream.core.history import table_rows
 from recstream.core.records import Forgotten
 from recstream.errors import LogCorrupt, LogUnavailable
 from recstream.log import CONTROL, INTERACTIONS
 from recstream.log.faust import consumer
+from recstream.log.partitioner import partition_for
 from recstream.log.port import NewRecord
 from recstream.process import is_temporary
 from recstream.process.warmup import warm_up
@@ -256,16 +258,24 @@ async def test_no_list_follows_from_rows_that_are_older_than_the_log(installatio
         (b"\xff\0p0", b"x"),
         (b"u1\0p99", b"x"),
         (b"\0other", b"x"),
+        (table_rows.APPLIED_KEY, b"\x93\0\0" + b"\x91" * 5_000),
+        (b"u1", b"\x9e" + bytes(7) + b"\xc4\0" + bytes(2) + b"\x90\x90" + b"\x91" * 5_000),
+        (b"u1\0p0", b"\x91\x98\xa0" + bytes(7) + b"\x91" * 5_000),
+        (b"u1\0l", b"\x97\0\0\x90\xa0\xa0\0" + b"\x91" * 5_000),
     ],
-    ids=str,
+    ids=lambda each: str(each)[:40],
 )
 async def test_a_changelog_record_that_no_worker_wrote_stops_no_recovery(installation, key, value):
     events = some_events(30)
     await work_off(installation, events[:20])
-    strays = [NewRecord(CHANGELOG, key, value, each) for each in range(PARTITIONS)]
-    installation.world.log.append(strays)
+    is_users = key in {b"u1", b"u1\0p0", b"u1\0l"}
+    places = [partition_for(b"u1", PARTITIONS)] if is_users else range(PARTITIONS)
+    installation.world.log.append([NewRecord(CHANGELOG, key, value, each) for each in places])
     shutil.rmtree(installation.path / "tables")
 
+    events.append(
+        event(99, "u1", "p1")
+    )  # rows that can't be read are made again when they are used
     await work_off(installation, events[20:])
 
     calm = calm_table(installation.path, events)

@@ -16,6 +16,7 @@ chunk of ids. The table and its changelog hold the same rows, in the partition o
 
 import hashlib
 from collections.abc import Callable
+from typing import TypeVar
 
 import msgspec
 
@@ -35,6 +36,7 @@ from recstream.core.history.fold import pages_of as pages_of  # noqa: PLC0414
 from recstream.core.history.profile import Pairs
 from recstream.errors import SchemaUnsupported
 
+T = TypeVar("T")
 SCHEMA = 2
 APPLIED_KEY = b"\0applied"
 """Never a user's key, since user ids are printable."""
@@ -98,12 +100,25 @@ class AppliedRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     listed_offset: Int64
 
 
+def _decoder(kind: type[T]) -> Callable[[bytes], T]:
+    """Return a decoder of rows; what can't be read, however deep it nests, is a `msgspec.DecodeError`."""
+    decode = msgspec.msgpack.Decoder(kind).decode
+
+    def decode_row(raw: bytes) -> T:
+        try:
+            return decode(raw)
+        except RecursionError as error:
+            raise msgspec.DecodeError("the row nests too deep") from error
+
+    return decode_row
+
+
 _encode = msgspec.msgpack.Encoder().encode
-decode_header = msgspec.msgpack.Decoder(ProfileHeader).decode
-decode_entries = msgspec.msgpack.Decoder(tuple[Entry, ...]).decode
-_decode_rated_entries = msgspec.msgpack.Decoder(tuple[RatedEntry, ...]).decode
-decode_list_row = msgspec.msgpack.Decoder(ListRow).decode
-decode_applied_row = msgspec.msgpack.Decoder(AppliedRow).decode
+decode_header = _decoder(ProfileHeader)
+decode_entries = _decoder(tuple[Entry, ...])
+_decode_rated_entries = _decoder(tuple[RatedEntry, ...])
+decode_list_row = _decoder(ListRow)
+decode_applied_row = _decoder(AppliedRow)
 encode_row = _encode
 
 
