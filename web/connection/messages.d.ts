@@ -4,19 +4,19 @@
  */
 
 export interface Arm {
-  name: string;
-  share: number;
-  blend?: Blend | null;
+  rules?: (Exclude | Only | Boost | Pin)[];
   diversity?: Diversity | null;
   rotation?: ImpressionFatigue | null;
-  min_relevance?: number | null;
   newcomers?: number | null;
-  rules?: (Exclude | Only | Boost | Pin)[];
+  dislikes?: Dislikes | null;
+  name: string;
+  blend?: Blend | null;
+  min_relevance?: number | null;
   without?: string[];
+  share: number;
   weights?: Record<string, number> | null;
   half_life_ms?: number | null;
   when?: Audience | null;
-  dislikes?: Dislikes | null;
 }
 
 export interface AsOf {
@@ -273,17 +273,17 @@ export interface PipelineMessage {
 }
 
 export interface Placement {
-  name: string;
-  size?: number | null;
-  arm?: string;
-  blend?: Blend | null;
+  rules?: (Exclude | Only | Boost | Pin)[];
   diversity?: Diversity | null;
   rotation?: ImpressionFatigue | null;
-  min_relevance?: number | null;
   newcomers?: number | null;
-  rules?: (Exclude | Only | Boost | Pin)[];
-  without?: string[];
   dislikes?: Dislikes | null;
+  name: string;
+  blend?: Blend | null;
+  min_relevance?: number | null;
+  without?: string[];
+  size?: number | null;
+  arm?: string;
 }
 
 export interface PrequentialScore {
@@ -391,15 +391,15 @@ export interface Stage {
 
 export interface Steering {
   rules?: (Exclude | Only | Boost | Pin)[];
-  blend?: Blend;
   diversity?: Diversity | null;
   rotation?: ImpressionFatigue | null;
-  min_relevance?: number;
   newcomers?: number | null;
+  dislikes?: Dislikes | null;
+  blend?: Blend;
+  min_relevance?: number;
   arms?: Arm[];
   placements?: Placement[];
   salt?: string;
-  dislikes?: Dislikes | null;
 }
 
 export interface Sub {

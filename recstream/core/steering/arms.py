@@ -10,16 +10,15 @@ from typing import Annotated
 import msgspec
 
 from recstream.core.steering.audience import is_for
-from recstream.core.steering.options import Blend, Dislikes, Diversity, ImpressionFatigue
-from recstream.core.steering.rules import Audience, Name, Pin, Rule, Scalar, Strict, uses_now
+from recstream.core.steering.options import ListOverrides
+from recstream.core.steering.rules import Audience, Pin, Scalar, uses_now
 
 MAX_AUDIENCES = 256
 Pairs = Iterable[tuple[str, Scalar]]
 """Properties of a user, or a context."""
-JSON_NAMES = {"fatigue": "rotation", "cold_start_share": "newcomers"}
 
 
-class Arm(Strict, frozen=True, kw_only=True, dict=True, rename=JSON_NAMES):
+class Arm(ListOverrides, frozen=True, kw_only=True, dict=True):
     """Part of the users, and how their lists differ from the document's; absent fields are the document's.
 
     Attributes
@@ -28,10 +27,6 @@ class Arm(Strict, frozen=True, kw_only=True, dict=True, rename=JSON_NAMES):
         Results are reported under it; a new experiment needs new names.
     share : float
         Of the users. All arms' shares sum to 1.
-    rules : tuple of Rule
-        Added to the document's; a rule of the same name replaces it.
-    without : tuple of str
-        Names of the document's rules that do not apply.
     weights : dict of str to float
         Event weights by type, for the users' events from now on.
     half_life_ms : float
@@ -40,19 +35,10 @@ class Arm(Strict, frozen=True, kw_only=True, dict=True, rename=JSON_NAMES):
         Only these users can be in the arm; the shares of the arms open to a user are scaled to sum to 1.
     """
 
-    name: Name
     share: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
-    blend: Blend | None = None
-    diversity: Diversity | None = None
-    fatigue: ImpressionFatigue | None = None
-    min_relevance: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] | None = None
-    cold_start_share: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] | None = None
-    rules: tuple[Rule, ...] = ()
-    without: tuple[str, ...] = ()
     weights: dict[str, float] | None = None
     half_life_ms: Annotated[float, msgspec.Meta(gt=0.0)] | None = None
     when: Audience | None = None
-    dislikes: Dislikes | None = None
 
     @cached_property
     def uses_now(self) -> bool:

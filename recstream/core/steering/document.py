@@ -11,11 +11,11 @@ from typing import Annotated
 
 import msgspec
 
-from recstream.core.steering.arms import JSON_NAMES, Arm, Pairs, assign_arm
+from recstream.core.steering.arms import Arm, Pairs, assign_arm
 from recstream.core.steering.audience import is_for
-from recstream.core.steering.options import Blend, Dislikes, Diversity, ImpressionFatigue
+from recstream.core.steering.options import Blend, ListOptions
 from recstream.core.steering.placements import Placement, override
-from recstream.core.steering.rules import MAX_NAME, Rule, Strict
+from recstream.core.steering.rules import MAX_NAME
 
 MAX_BYTES = 64 * 1024
 MAX_RULES = 100
@@ -25,39 +25,27 @@ MAX_DEPTH = 8
 MAX_CONDITIONS = 1_000
 
 
-class Steering(Strict, frozen=True, kw_only=True, dict=True, rename=JSON_NAMES):
+class Steering(ListOptions, frozen=True, kw_only=True, dict=True):
     """How a shop shapes its lists.
 
     Attributes
     ----------
-    fatigue : ImpressionFatigue or None
-        ``rotation`` in JSON.
     min_relevance : float
         Items whose personal score (without popularity and boosts) is below this part of the list's
         best one are excluded. 0: none.
-    cold_start_share : float or None
-        ``newcomers`` in JSON. Part of a list's slots, rounded down, reserved for cold items. None: the
-        generation's own.
     arms : tuple of Arm
         Empty: all users get the same lists.
-    dislikes : Dislikes or None
-        None: a dislike only keeps the item itself out.
     placements : tuple of Placement
         Places with lists of their own.
     salt : str
         A new salt assigns users to arms anew.
     """
 
-    rules: tuple[Rule, ...] = ()
     blend: Blend = Blend()
-    diversity: Diversity | None = None
-    fatigue: ImpressionFatigue | None = None
     min_relevance: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.0
-    cold_start_share: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] | None = None
     arms: Annotated[tuple[Arm, ...], msgspec.Meta(max_length=MAX_ARMS)] = ()
     placements: Annotated[tuple[Placement, ...], msgspec.Meta(max_length=MAX_PLACEMENTS)] = ()
     salt: Annotated[str, msgspec.Meta(max_length=MAX_NAME)] = ""
-    dislikes: Dislikes | None = None
 
     @cached_property
     def is_empty(self) -> bool:
@@ -98,12 +86,8 @@ class Steering(Strict, frozen=True, kw_only=True, dict=True, rename=JSON_NAMES):
     @cached_property
     def uses_context(self) -> bool:
         """Whether an audience tests the context, so that histories must keep it."""
-        rules: list[Rule] = [*self.rules]
-        for arm in self.arms:
-            rules += arm.rules
-        for place in self.placements:
-            rules += place.rules
-        whens = [rule.when for rule in rules]
+        parts: tuple[ListOptions, ...] = (self, *self.arms, *self.placements)
+        whens = [rule.when for part in parts for rule in part.rules]
         whens += [arm.when for arm in self.arms]
         return any(when is not None and bool(when.context) for when in whens)
 

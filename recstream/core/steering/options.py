@@ -4,9 +4,10 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from recstream.core.steering.rules import Strict
+from recstream.core.steering.rules import Name, Rule, Strict
 
 MAX_BLEND = 10.0
+JSON_NAMES = {"fatigue": "rotation", "cold_start_share": "newcomers"}
 
 Gain = Annotated[float, msgspec.Meta(ge=0.0, le=MAX_BLEND)]
 
@@ -60,3 +61,41 @@ class ImpressionFatigue(Strict, frozen=True):
     """
 
     after: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 3
+
+
+class ListOptions(Strict, frozen=True, kw_only=True, rename=JSON_NAMES):
+    """Rules and options of lists.
+
+    Attributes
+    ----------
+    fatigue : ImpressionFatigue or None
+        ``rotation`` in JSON.
+    cold_start_share : float or None
+        ``newcomers`` in JSON. Part of a list's slots, rounded down, reserved for cold items. None: the
+        generation's own.
+    dislikes : Dislikes or None
+        None: a dislike only keeps the item itself out.
+    """
+
+    rules: tuple[Rule, ...] = ()
+    diversity: Diversity | None = None
+    fatigue: ImpressionFatigue | None = None
+    cold_start_share: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] | None = None
+    dislikes: Dislikes | None = None
+
+
+class ListOverrides(ListOptions, frozen=True, kw_only=True):
+    """How some lists differ from the document's; absent options are the document's.
+
+    Attributes
+    ----------
+    rules : tuple of Rule
+        Added to the document's; a rule of the same name replaces it.
+    without : tuple of str
+        Names of the document's rules that do not apply.
+    """
+
+    name: Name
+    blend: Blend | None = None
+    min_relevance: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] | None = None
+    without: tuple[str, ...] = ()

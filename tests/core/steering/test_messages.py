@@ -9,7 +9,7 @@ from recstream.errors import InvalidSteering
 @pytest.mark.parametrize(
     ("text", "pointer", "said"),
     [
-        ('{"rule": []}', "", "unknown field `rule`; known: rules, blend, diversity"),
+        ('{"rule": []}', "", "unknown field `rule`; known: rules, diversity, rotation"),
         ('{"rules": [{"action": "bost"}]}', "/rules/0/action", "known: exclude, only, boost, pin"),
         (
             '{"rules": [{"action": "exclude", "name": "r", "where": {"colour": "a"}}]}',
