@@ -69,7 +69,7 @@ class CompiledArm:
         The generation's index, with the arm's weight of popularity and its boosts as bias.
     pins : list of (position, row, rule)
         Ascending positions from 0; only items that the generation knows.
-    shape : ListRules
+    list_rules : ListRules
         Rules for a list as a whole, for `recstream.core.ranking.rerank_kernel`.
     cold_share : float
         Share of a list's slots that is reserved for cold items.
@@ -126,12 +126,12 @@ class CompiledArm:
                 bias += self._added
             subtract_pushes(bias, self.pushes)
             self.index = generation.index.with_bias(bias.astype(np.float32))
-        self.near, self.more = neighbour_tables(generation, self.arm)
+        self.content, self.behaviour = neighbour_tables(generation, self.arm)
         kept = ColdStart.of(generation.hyperparameters)
         share = kept.share if self.arm.cold_start_share is None else self.arm.cold_start_share
         # Without content neighbours or event counts, no item is known to be cold.
-        self.cold_share = share if self.near.gain > 0.0 and len(self.near.multiplier) else 0.0
-        self.shape = self._list_rules(kept.threshold)
+        self.cold_share = share if self.content.gain > 0.0 and len(self.content.multiplier) else 0.0
+        self.list_rules = self._list_rules(kept.threshold)
         self.delta = generation.delta
 
     def is_of(self, generation: Generation, now_ms: int | None) -> bool:
@@ -156,7 +156,9 @@ class CompiledArm:
     @property
     def _has_counts(self) -> bool:
         """Whether a rule tests the number of users of an item, which changes with each delta."""
-        return any(_asks_counts(rule.where) for rule in self.arm.rules if not isinstance(rule, Pin))
+        return any(
+            _tests_counts(rule.where) for rule in self.arm.rules if not isinstance(rule, Pin)
+        )
 
     def _match(self, generation: Generation, columns: AttributeColumns) -> None:
         unit = generation.scoring.popularity_unit
@@ -291,9 +293,9 @@ def neighbour_tables(generation: Generation, arm: Arm) -> tuple[NeighbourTable, 
     content, behaviour = generation.content, generation.behaviour
     multiplier = generation.content_multiplier
     gain = neighbour_gain(generation, arm, "content")
-    near = NeighbourTable(content.rows, content.weights, gain, multiplier)
+    by_content = NeighbourTable(content.rows, content.weights, gain, multiplier)
     gain = neighbour_gain(generation, arm, "behaviour")
-    return near, NeighbourTable(behaviour.rows, behaviour.weights, gain, _NO_MULTIPLIER)
+    return by_content, NeighbourTable(behaviour.rows, behaviour.weights, gain, _NO_MULTIPLIER)
 
 
 def matches(
@@ -366,9 +368,9 @@ def _counts(generation: Generation) -> NDArray[np.float64]:
     return generation.model.item_counts.astype(np.float64)
 
 
-def _asks_counts(condition: Condition) -> bool:
+def _tests_counts(condition: Condition) -> bool:
     inner = inner_conditions(condition)
-    return condition.users is not None or any(map(_asks_counts, inner))
+    return condition.users is not None or any(map(_tests_counts, inner))
 
 
 def _inside(values: NDArray[np.float64], range_: Range) -> Bools:

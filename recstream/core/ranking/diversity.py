@@ -17,7 +17,7 @@ _BLOCK = 4 * LANES
 
 @helper
 def diversify(
-    rows: Int32s, scores: Float32s, n_rows: int, n_chosen: int, shape: ListRules, items: Float32s
+    rows: Int32s, scores: Float32s, n_rows: int, n_chosen: int, rules: ListRules, items: Float32s
 ) -> None:
     """Move the chosen rows to the front, in place: maximal marginal relevance (MMR).
 
@@ -33,7 +33,7 @@ def diversify(
         Size of the pool, and how many to choose.
     items : (m, d) float32
     """
-    aspects, by_taste, strength = shape.aspects, shape.by_taste, shape.strength
+    aspects, by_taste, strength = rules.aspects, rules.by_taste, rules.strength
     n_aspects = aspects.shape[0] + by_taste
     span = np.float64(scores[0]) - np.float64(scores[n_rows - 1])
     relevance = np.zeros(n_rows)

@@ -259,8 +259,8 @@ def _add_open(
 @compiled
 def add_neighbour_scores(
     entries: HistoryEntries,
-    near: NeighbourTable,
-    more: NeighbourTable,
+    content: NeighbourTable,
+    behaviour: NeighbourTable,
     cold_threshold: float,
     scoring: BaseScoring,
     excluded: RowLists,
@@ -279,7 +279,7 @@ def add_neighbour_scores(
 
     Parameters
     ----------
-    near, more : NeighbourTable
+    content, behaviour : NeighbourTable
         Content neighbours, with a multiplier of each item, and behaviour neighbours. A table with gain 0
         is skipped.
     cold_threshold : float
@@ -304,7 +304,7 @@ def add_neighbour_scores(
         write_seed_weights(entries.weights[own], entries.seeds, seed_weights[own])
         n_most = max(n_most, _n_seeds(seed_weights[own]))
     room, shift = _MIN_ROOM, 20
-    while room < 4 * n_most * (near.rows.shape[1] + more.rows.shape[1]):
+    while room < 4 * n_most * (content.rows.shape[1] + behaviour.rows.shape[1]):
         room, shift = 2 * room, shift - 1
     keys = np.full(room, -1, np.int32)
     totals = np.zeros(room)
@@ -319,16 +319,18 @@ def add_neighbour_scores(
         n_used = n_cold = ZERO
         if u + 1 < lists.shape[0]:
             following = slice(entries.indptr[u + 1], entries.indptr[u + 2])
-            if near.gain > 0.0:
-                _prefetch_neighbours(entries.columns[following], seed_weights[following], near)
-            if more.gain > 0.0:
-                _prefetch_neighbours(entries.columns[following], seed_weights[following], more)
+            if content.gain > 0.0:
+                _prefetch_neighbours(entries.columns[following], seed_weights[following], content)
+            if behaviour.gain > 0.0:
+                _prefetch_neighbours(entries.columns[following], seed_weights[following], behaviour)
         columns = entries.columns[own]
-        if near.gain > 0.0:
-            n_used = _gather(columns, seed_weights[own], near, keys, shift, totals, used, n_used)
-            n_cold = _multiply(keys, totals, used, n_used, near.multiplier, cold_threshold, cold)
-        if more.gain > 0.0:
-            n_used = _gather(columns, seed_weights[own], more, keys, shift, totals, used, n_used)
+        if content.gain > 0.0:
+            n_used = _gather(columns, seed_weights[own], content, keys, shift, totals, used, n_used)
+            n_cold = _multiply(keys, totals, used, n_used, content.multiplier, cold_threshold, cold)
+        if behaviour.gain > 0.0:
+            n_used = _gather(
+                columns, seed_weights[own], behaviour, keys, shift, totals, used, n_used
+            )
         if n_used == 0:
             continue
         is_near[u] = True

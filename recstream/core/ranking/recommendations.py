@@ -151,7 +151,7 @@ def _terms(ranked: Ranked, generation: Generation) -> ScoreTerms:
     """Return the score terms. A list of popular items has no terms by history entry."""
     compiled = ranked.compiled
     arm, tables = (
-        (None, None) if compiled is None else (compiled.arm, (compiled.near, compiled.more))
+        (None, None) if compiled is None else (compiled.arm, (compiled.content, compiled.behaviour))
     )
     seen = ranked.seen
     if not (ranked.is_personal or ranked.is_near):

@@ -74,7 +74,7 @@ def rerank(
     """
     arm, index = compiled.arm, compiled.index
     length = min(n, generation.n_items)
-    needs_pool = bool(compiled.shape.min_relevance or compiled.shape.strength)
+    needs_pool = bool(compiled.list_rules.min_relevance or compiled.list_rules.strength)
     size = min((POOL if needs_pool else 1) * length + len(compiled.pins), generation.n_items)
     places = min(n_reserved(compiled.cold_share, n), length)
     n_users = len(histories)
@@ -99,21 +99,22 @@ def rerank(
     )
     scoring = BaseScoring(factors, index.item_factors, index.bias, index.norm, mask)
     cold_items = np.full((n_users, 2 * places), EMPTY_KEY)
-    shape, near, more = compiled.shape, compiled.near, compiled.more
+    rules, content, behaviour = compiled.list_rules, compiled.content, compiled.behaviour
     to_pins, to_cooling = np.zeros(lists.pins.shape), np.zeros(len(cooling.rows))
-    if near.gain > 0.0 or more.gain > 0.0:
+    if content.gain > 0.0 or behaviour.gain > 0.0:
         _sort_long(pool)
         add_neighbour_scores(
-            entries, near, more, shape.cold_threshold, scoring, excluded, shape.pin_rows, cooling,
-            pool, cold_items, to_pins, to_cooling, lists.is_near,
+            entries, content, behaviour, rules.cold_threshold, scoring, excluded, rules.pin_rows,
+            cooling, pool, cold_items, to_pins, to_cooling, lists.is_near,
         )  # fmt: skip
     _sort_long(pool)
     rerank_batch(
-        scoring, seen, cooling, shape, near.multiplier, to_pins, to_cooling, pool, cold_items, lists
-    )
+        scoring, seen, cooling, rules, content.multiplier, to_pins, to_cooling, pool, cold_items,
+        lists,
+    )  # fmt: skip
     pinned, fresh = [_NONE] * n_users, [_NONE] * n_users
     if compiled.pins:
-        pinned = [frozenset(compiled.shape.pin_rows[each].tolist()) for each in lists.pins]
+        pinned = [frozenset(compiled.list_rules.pin_rows[each].tolist()) for each in lists.pins]
     if places:
         fresh = [frozenset(each) - _NOT_ONE for each in lists.cold_items.tolist()]
     return Reranked(lists.rows, lists.scores, lists.is_near, pinned, fresh)

@@ -31,7 +31,7 @@ def rerank_batch(
     scoring: BaseScoring,
     seen: RowLists,
     cooling: RowLists,
-    shape: ListRules,
+    rules: ListRules,
     multiplier: Float32s,
     to_pins: Float64s,
     to_cooling: Float64s,
@@ -65,7 +65,7 @@ def rerank_batch(
         Written.
     """
     users, items, bias, _, mask = scoring
-    pin_rows, strength = shape.pin_rows, shape.strength
+    pin_rows, strength = rules.pin_rows, rules.strength
     rows, slots = lists.rows, lists.cold_items
     length = rows.shape[1]
     kept, kept_scores = np.empty(pool.shape[1], np.int32), np.empty(pool.shape[1], np.float32)
@@ -73,7 +73,7 @@ def rerank_batch(
     pinned, pinned_at = np.empty(len(pin_rows), np.int32), np.empty(len(pin_rows), np.int32)
     pinned_scores = np.empty(len(pin_rows), np.float32)
     for u in range(rows.shape[0]):
-        if strength > 0.0 and shape.by_taste and u + 1 < rows.shape[0]:
+        if strength > 0.0 and rules.by_taste and u + 1 < rows.shape[0]:
             _prefetch_factors(pool[u + 1], items)
         out = user_rows(seen, u)
         n_pinned = ZERO
@@ -82,7 +82,7 @@ def rerank_batch(
             if n_pinned < length and is_eligible(row, mask, out):
                 lists.pins[u, pin] = True
                 score = np.float64(exact_score(users[u], items[row], bias[row]))
-                pinned[n_pinned], pinned_at[n_pinned] = row, shape.pin_places[pin]
+                pinned[n_pinned], pinned_at[n_pinned] = row, rules.pin_places[pin]
                 pinned_scores[n_pinned] = np.float32(score + to_pins[u, pin])
                 n_pinned += 1
         n_kept = ZERO
@@ -93,16 +93,16 @@ def rerank_batch(
             kept[n_kept], kept_scores[n_kept] = row_of(key), score_of(key)
             n_kept += not contains(pinned, n_pinned, kept[n_kept])
         least = -np.inf
-        if shape.min_relevance > 0.0:
-            least = shape.min_relevance * _best_personal(kept, kept_scores, n_kept, bias)
+        if rules.min_relevance > 0.0:
+            least = rules.min_relevance * _best_personal(kept, kept_scores, n_kept, bias)
             n_kept = _drop_below(kept, kept_scores, n_kept, bias, least)
         n_chosen = min(length - n_pinned, n_kept)
         if strength > 0.0 and n_kept > 1:
-            diversify(kept, kept_scores, n_kept, n_chosen, shape, items)
+            diversify(kept, kept_scores, n_kept, n_chosen, rules, items)
         if slots.shape[1] > 0:
             n_chosen = reserve_cold_start_slots(
                 kept, kept_scores, n_chosen, length - n_pinned, pinned[:n_pinned], cold_items[u],
-                multiplier, shape.cold_threshold, bias, least, slots[u],
+                multiplier, rules.cold_threshold, bias, least, slots[u],
             )  # fmt: skip
         fills = filling[: length - n_pinned - n_chosen]
         if len(fills):
