@@ -32,6 +32,8 @@ def spark(request: pytest.FixtureRequest) -> Iterator[Any]:
     sql = pytest.importorskip("pyspark.sql")
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
+    # Of virtual machines that live for seconds: half of their processor time was compilation.
+    os.environ["JAVA_TOOL_OPTIONS"] = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
     session = (
         sql.SparkSession.builder.master(request.param)
         .config("spark.ui.enabled", "false")
