@@ -16,7 +16,11 @@ from recstream.time_travel.fold import Load, PartitionFold, fold_from
 
 
 def verify_checkpoints(
-    checkpoints: Checkpoints, partition: int | None = None, *, only_new: bool = False
+    checkpoints: Checkpoints,
+    partition: int | None = None,
+    *,
+    only_new: bool = False,
+    changelog: str | None = None,
 ) -> dict[str, str]:
     """Verify all checkpoints, or a partition's; announce those that are verified as such.
 
@@ -24,6 +28,8 @@ def verify_checkpoints(
     ----------
     only_new : bool
         Leave out those that were verified before.
+    changelog : str, optional
+        Only checkpoints of its rows: those of workers with another ``app_id`` are theirs to verify.
 
     Returns
     -------
@@ -41,7 +47,7 @@ def verify_checkpoints(
     event_log = checkpoints.log
     erased = _partly_erased(checkpoints)
     for manifest in checkpoints.all(partition):
-        if only_new and manifest.is_verified:
+        if (only_new and manifest.is_verified) or changelog not in {None, manifest.changelog}:
             continue
         number = manifest.partition
         earliest = max(event_log.earliest(INTERACTIONS, number), erased.get(number, 0))

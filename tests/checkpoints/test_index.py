@@ -21,6 +21,7 @@ from recstream.errors import CheckpointCorrupt, ModelStoreUnavailable, NotFound,
 from recstream.log import CHECKPOINTS, NewRecord
 from recstream.log.embedded import EmbeddedLog
 from recstream.settings import Settings
+from recstream.time_travel import verify_checkpoints
 from tests.checkpoints.conftest import MADE_MS
 from tests.worker.worker_world import CHANGELOG, PARTITIONS
 
@@ -73,6 +74,9 @@ def test_workers_with_another_app_id_make_and_keep_checkpoints_of_their_own(tabl
     assert tables.checkpoints.newest(0) == tables.checkpoints.newest(0, CHANGELOG) == of_old[1]
     assert tables.checkpoints.newest(0, "another") == of_new
     assert tables.checkpoints.all(0) == [of_new, of_old[1]]
+    with pytest.raises(CheckpointCorrupt):  # of_new has no right digest
+        verify_checkpoints(tables.checkpoints, 0)
+    assert verify_checkpoints(tables.checkpoints, 0, changelog=CHANGELOG).keys() == {of_old[1].name}
     database = rocksdict.Rdict(str(tables.table(0)), rocksdict.Options(raw_mode=True))
     database[OFFSET_KEY] = b"9"
     database.close()

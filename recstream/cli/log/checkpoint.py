@@ -17,7 +17,14 @@ from recstream.control import submit, wait_for
 from recstream.core.events import from_timestamp_ms
 from recstream.core.records import CheckpointRequested
 from recstream.erasure import forgetting
-from recstream.log import CHECKPOINTS, INTERACTIONS, EventLog, TopicSpec, read_records
+from recstream.log import (
+    CHECKPOINTS,
+    INTERACTIONS,
+    EventLog,
+    TopicSpec,
+    histories_changelog,
+    read_records,
+)
 from recstream.process import BACKGROUND_NICE
 from recstream.settings import Settings
 
@@ -137,7 +144,8 @@ def make(as_json: bool) -> None:
         if job.settings.prunes_interactions or forgetting(event_log).pending:
             checkpoints = open_checkpoints(event_log, job.settings)
             for partition in job.tables:
-                verify_checkpoints(checkpoints, partition, only_new=True)
+                changelog = histories_changelog(job.settings.app_id)
+                verify_checkpoints(checkpoints, partition, only_new=True, changelog=changelog)
     for each in made:
         logging.getLogger(__name__).info(
             "checkpoint made partition=%d offset=%d users=%d bytes=%d",
