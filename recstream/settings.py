@@ -323,6 +323,12 @@ def load(
         | {name: f"RECSTREAM_{name.upper()}" for name in in_environ}
         | dict.fromkeys(given, "the command line")
     )
+    for name, value in values.items():
+        if isinstance(value, str) and _NO_TEXT.search(value):
+            message = (
+                f"setting {name} must be text in UTF-8 without zero bytes (from {origins[name]})"
+            )
+            raise InvalidSetting(message)
     try:
         return msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
@@ -366,7 +372,7 @@ def _from_file(file: Path | None, variables: Mapping[str, str]) -> tuple[Path, d
         if named is None:
             return path, {}
         raise InvalidSetting(f"settings file {path} does not exist") from None
-    except (OSError, InvalidInput, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, InvalidInput, ValueError, RecursionError) as error:
         raise InvalidSetting(f"settings file {path} can't be read: {error}") from error
 
 
@@ -395,5 +401,5 @@ def _structured(variable: str, text: str, kind: Any) -> Any:
         return text
     try:
         return msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise InvalidSetting(f"{variable} must be JSON, got {text[:60]!r}: {error}") from error

@@ -73,6 +73,9 @@ def test_the_config_variable_names_the_file(file: Path) -> None:
         ({"RECSTREAM_HYPERPARAMETERS": "alpha=2"}, "RECSTREAM_HYPERPARAMETERS must be JSON"),
         ({"RECSTREAM_WEIGHTS": '{"view": -1}'}, "view"),
         ({"RECSTREAM_WEIGHTS": '{"glance": 1}'}, "glance"),
+        ({"RECSTREAM_WEIGHTS": "[" * 5_000}, "RECSTREAM_WEIGHTS must be JSON"),
+        ({"RECSTREAM_WEIGHTS": "\udcff"}, "RECSTREAM_WEIGHTS must be JSON"),
+        ({"RECSTREAM_PORT": "\udcff"}, "port must be text in UTF-8.*from RECSTREAM_PORT"),
         ({"RECSTREAM_CONFIG": "/nowhere/recstream.toml"}, "does not exist"),
         ({"RECSTREAM_SECRET_FILE": "/nowhere/secret"}, "RECSTREAM_SECRET_FILE"),
     ],
@@ -80,6 +83,14 @@ def test_the_config_variable_names_the_file(file: Path) -> None:
 def test_a_bad_setting_is_named(environ: dict[str, str], said: str) -> None:
     with pytest.raises(InvalidSetting, match=said):
         load(environ=environ)
+
+
+def test_a_file_that_nests_too_deep_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "recstream.toml"
+    path.write_text(f"port = {'[' * 5_000}{']' * 5_000}")
+
+    with pytest.raises(InvalidSetting, match=r"recstream.toml can't be read"):
+        load(environ={}, file=path)
 
 
 def test_every_number_has_limits() -> None:

@@ -126,6 +126,13 @@ def run(arguments: Sequence[str]) -> int:
         # The reader of our output has closed it; nothing more can be written, not even at exit.
         sys.stderr = sys.stdout = open("/dev/null", "w", encoding="utf-8")  # noqa: PTH123, SIM115
         return FAILED
+    except UnicodeEncodeError as error:
+        # Bytes of an argument that are no UTF-8 are surrogates, which only names of files may hold.
+        wrong = next((each for each in arguments if error.object in each), None)
+        if wrong is None or not any("\udc80" <= each <= "\udcff" for each in wrong):
+            raise
+        _print_error("InvalidInput", f"the argument {wrong!r} is not valid UTF-8", as_json=as_json)
+        return USAGE
     except (RecstreamError, OSError) as error:
         text = str(error)
         if isinstance(error, OSError) and error.filename is not None:

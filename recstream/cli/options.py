@@ -146,7 +146,7 @@ def _structure(name: str, value: str) -> Any:
         return value
     try:
         return msgspec.json.decode(value)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise InvalidSetting(f"--set {name} must be JSON, got {value[:60]!r}: {error}") from error
 
 

@@ -152,8 +152,9 @@ class RestSink:
             time.sleep(retry_after_s)
         try:
             said = msgspec.json.decode(answer)
-        except msgspec.DecodeError:
-            said = {}
+        except (msgspec.DecodeError, RecursionError):
+            said = None
+        said = said if isinstance(said, dict) else {}
         if "accepted" not in said:
             detail = said.get("detail") or answer[:200].decode(errors="replace")
             raise RecstreamError(f"the bridge at {self._url} answered {status}: {detail}")

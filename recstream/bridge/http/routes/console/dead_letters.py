@@ -164,7 +164,7 @@ class DeadLetterRoutes:
         """Return a corrected event with an id and a time."""
         try:
             event = msgspec.json.decode(content)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             return content  # `_check` says why
         if not isinstance(event, dict):
             return content

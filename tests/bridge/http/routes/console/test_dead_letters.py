@@ -93,7 +93,14 @@ def test_a_letter_is_sent_again_as_it_was(faulty):
 
 
 @pytest.mark.parametrize(
-    "value", ["{oops", '{"type":"view"}', '{"type":"dance","user":"u","item":"p"}']
+    "value",
+    [
+        "{oops",
+        '{"type":"view"}',
+        '{"type":"dance","user":"u","item":"p"}',
+        "[" * 5_000,
+        '{"a":' * 5_000,
+    ],
 )
 def test_a_correction_that_is_still_wrong_is_refused_with_the_reason(faulty, value):
     before = faulty.log.high_watermark(INTERACTIONS, 0)
