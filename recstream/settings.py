@@ -63,8 +63,6 @@ _OTHER_VARIABLES = {"CONFIG", "DATA", *(f"{name.upper()}_FILE" for name in SECRE
 """``RECSTREAM_DATA`` names the public data sets for tests and benchmarks."""
 _SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT)|_PORT(_\d+_(TCP|UDP))?")
 """In names of variables that Kubernetes makes for services."""
-
-
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 _FOLDER = re.compile(r"~(/[^?]*)?|[^?~][^?]*")
 _APP_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
@@ -325,10 +323,7 @@ def load(
     )
     for name, value in values.items():
         if isinstance(value, str) and _NO_TEXT.search(value):
-            message = (
-                f"setting {name} must be text in UTF-8 without zero bytes (from {origins[name]})"
-            )
-            raise InvalidSetting(message)
+            raise InvalidSetting(f"setting {name} must be text in UTF-8 (from {origins[name]})")
     try:
         return msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:

@@ -4,6 +4,7 @@ The help and the completion of ``recstream`` itself import no command, so that t
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 """
 
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -126,10 +127,10 @@ def run(arguments: Sequence[str]) -> int:
         # The reader of our output has closed it; nothing more can be written, not even at exit.
         sys.stderr = sys.stdout = open("/dev/null", "w", encoding="utf-8")  # noqa: PTH123, SIM115
         return FAILED
-    except UnicodeEncodeError as error:
+    except UnicodeEncodeError:
         # Bytes of an argument that are no UTF-8 are surrogates, which only names of files may hold.
-        wrong = next((each for each in arguments if error.object in each), None)
-        if wrong is None or not any("\udc80" <= each <= "\udcff" for each in wrong):
+        wrong = next((each for each in arguments if re.search("[\udc80-\udcff]", each)), None)
+        if wrong is None:
             raise
         _print_error("InvalidInput", f"the argument {wrong!r} is not valid UTF-8", as_json=as_json)
         return USAGE
