@@ -25,6 +25,7 @@ from recstream.log.reading import (
     read_batches,
     read_records,
     require_kept,
+    start_of_newest,
 )
 from recstream.log.topics import (
     CATALOGUE,

@@ -5,6 +5,7 @@ The log may be live or an exported slice.
 
 import logging
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import TypeVar
 
 from recstream.core.events import escaped
@@ -95,6 +96,17 @@ def read_backwards(
         chunk = list(read_records(event_log, topic, partition, start, end))
         yield from reversed(chunk)
         end, size = start, min(2 * size, READ_RECORDS)
+
+
+def start_of_newest(event_log: ReadableLog, topic: str, partition: int, n_records: int) -> int:
+    """Return the offset of the ``n_records``-th newest record, the oldest one's if there are fewer.
+
+    Not every offset has a record: compaction leaves gaps, and on Kafka transactions have markers.
+    """
+    start = event_log.high_watermark(topic, partition)
+    for record in islice(read_backwards(event_log, topic, partition), n_records):
+        start = record.offset
+    return start
 
 
 def newest_time_ms(event_log: ReadableLog, topic: str, partition: int, stop: int) -> int:

@@ -23,6 +23,7 @@ from recstream.log import (
     json_value,
     open_log,
     read_records,
+    start_of_newest,
     topic_specs,
 )
 from recstream.settings import Settings
@@ -184,11 +185,10 @@ def _positions(
     positions = {}
     for number in partitions:
         earliest = event_log.earliest(name, number)
-        newest = event_log.high_watermark(name, number)
         if start is not None:
             earliest = max(earliest, start)
         elif back is not None:
-            earliest = max(earliest, newest - back)
+            earliest = start_of_newest(event_log, name, number, back)
         positions[TopicPartition(name, number)] = earliest
     return positions
 

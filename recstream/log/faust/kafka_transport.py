@@ -36,6 +36,7 @@ SESSION_TIMEOUT_S = 6.0
 """A worker that is silent for this long is taken for dead; the least that brokers allow by default."""
 PATIENCE_S = 600.0
 """How long a worker waits for brokers that are away before it ends with an error."""
+OWN_RETRY_S = 1.0
 QUIET_S = 10.0
 LOGGERS = ("aiokafka", "aiokafka.consumer.group_coordinator", "aiokafka.consumer.fetcher")
 
@@ -116,6 +117,7 @@ class Consumer(BatchDelivery, driver.Consumer):
                 break
             except LogUnavailable as error:
                 self.log.warning("partitions not taken yet, trying again: %s", error)
+                await self.sleep(OWN_RETRY_S)
         await super().on_partitions_assigned(assigned, generation_id)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:

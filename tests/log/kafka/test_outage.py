@@ -56,3 +56,11 @@ def test_attempts_that_fail_soon_one_after_another_wait_longer_and_longer() -> N
 
     assert [attempt(1.0) for _ in range(7)] == [0.0, 0.5, 1.5, 3.5, 7.5, *[LONGEST_PAUSE_S] * 2]
     assert attempt(QUIET_S) == 0.0
+
+
+def test_a_user_who_may_not_use_transactions_is_named() -> None:
+    refused = KafkaError(KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
+    said = ClientErrors().translate(KafkaException(refused), "taking a partition over")
+
+    assert isinstance(said, LogRefused)
+    assert "permissions of this user" in str(said)

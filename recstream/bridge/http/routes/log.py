@@ -18,6 +18,7 @@ from recstream.log import (
     own_topics,
     partition_for,
     read_backwards,
+    start_of_newest,
 )
 
 MAX_SCANNED = 20_000
@@ -153,7 +154,9 @@ class LogRoutes:
             raise NotFound(f"topic {topic} has partitions 0 to {partitions - 1}, got {partition}")
         earliest = self._log.earliest(topic, partition)
         end = self._log.high_watermark(topic, partition)
-        at = max(earliest, end - query.limit) if query.from_ is None else query.from_
+        at = query.from_
+        if at is None:
+            at = start_of_newest(self._log, topic, partition, query.limit)
         is_wanted = _filter(query.user, query.type)
         last = min(end, at + MAX_SCANNED)
         found: list[LogRecord] = []

@@ -5,10 +5,12 @@ import json
 import msgspec
 import pytest
 
+from recstream.catalogue import upsert_record
 from recstream.core.events import encode_event
-from recstream.core.records import TrainingRequested, WorkerStatus
+from recstream.core.records import Item, TrainingRequested, WorkerStatus
+from recstream.log.embedded import maintain
 from recstream.log.port import NewRecord
-from recstream.log.topics import CONTROL, INTERACTIONS, PIPELINE
+from recstream.log.topics import CATALOGUE, CONTROL, INTERACTIONS, PIPELINE
 from tests.bridge.bridge_world import event, partition_of
 
 
@@ -34,6 +36,18 @@ def test_a_users_events_inside_an_envelope_are_found(world):
     found = world.get("/v1/users/env/events").json["events"]
 
     assert [one["event"]["item"] for one in found] == ["b", "a"]
+
+
+def test_the_newest_records_are_as_many_as_asked_for_where_offsets_have_gaps(world):
+    for item in ("b", "a", "a", "a"):
+        world.log.append([upsert_record(Item(item=item))])
+    maintain(
+        world.log, min_dirty_ratio=0.0
+    )  # compaction, as on Kafka also transactions, leaves gaps
+
+    found = world.get(f"/v1/log/{CATALOGUE}?limit=2").json["records"]
+
+    assert [one["key"] for one in found] == ["b", "a"]
 
 
 def test_a_user_nobody_knows_has_no_events(world):
