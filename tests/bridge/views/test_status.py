@@ -181,9 +181,12 @@ def test_a_heartbeat_is_as_old_as_its_arrival_whatever_the_clocks_of_the_machine
     now["s"] += 2.0
     assert status.worker_beat().age_ms == 2000
 
+    assert len(status.pipeline().workers) == 1
+
     now["s"] += 60.0
     now["ms"] -= 10**8  # the bridge's clock is set back
     assert status.worker_beat().age_ms == 62_000
+    assert status.pipeline().workers == ()
 
 
 def test_a_heartbeat_from_before_the_bridge_is_as_old_as_it_says():
