@@ -14,7 +14,7 @@ from recstream.core.serving.requested import (
     unranked,
     visitor_history,
 )
-from recstream.core.serving.similar import Neighbour, Similarity, similar_requested
+from recstream.core.serving.similar import Neighbour, similar_requested
 from recstream.core.serving.taste import Taste, user_taste
 from recstream.core.serving.top_items import (
     TopItem,
@@ -22,4 +22,4 @@ from recstream.core.serving.top_items import (
     newest_scores,
     top_items,
 )
-from recstream.core.serving.viewed_shelves import POOL, Shelf, ShelfItem, shelves
+from recstream.core.serving.viewed_shelves import POOL, Shelf, shelves

@@ -54,7 +54,7 @@ class Neighbour(msgspec.Struct, frozen=True, kw_only=True):
 
     item: str
     score: float
-    why: tuple[Similarity, ...]
+    why: tuple[Similarity, ...] = ()
 
 
 def similar_requested(

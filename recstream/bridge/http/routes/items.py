@@ -27,7 +27,7 @@ from recstream.bridge.http.routing import route
 from recstream.core.events import MAX_ID_CHARACTERS, is_printable
 from recstream.core.json_input import check_depth, decode_json
 from recstream.core.records import Item, Time
-from recstream.core.serving import Neighbour, Similarity, next_cursor
+from recstream.core.serving import Neighbour, next_cursor
 from recstream.errors import InvalidInput, InvalidJson, NotFound
 
 MAX_NAMED = 200
@@ -74,7 +74,6 @@ class SimilarItem(Neighbour, frozen=True, kw_only=True, omit_defaults=True):
     """A similar item: similarity, reasons, and its catalogue entry."""
 
     score: float | None = None  # type: ignore[assignment]
-    why: tuple[Similarity, ...] = ()
     details: Item | None = None
 
 

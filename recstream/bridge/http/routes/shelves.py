@@ -16,7 +16,7 @@ from recstream.bridge.http.routes.list_query import (
 from recstream.bridge.http.routing import route
 from recstream.bridge.shelves import CategoryShelf, ShelfAnswer, ShelfEntry, Shelves
 from recstream.core.records import Item
-from recstream.core.serving import Shelf, ShelfItem
+from recstream.core.serving import Shelf
 from recstream.core.steering import ListRequest
 from recstream.errors import NotFound
 
@@ -75,18 +75,31 @@ class KindQuery(ListParameters, frozen=True, kw_only=True):
     shelves: NumberOfCategories = 5
 
 
-class ViewedEntry(ShelfItem, frozen=True, kw_only=True, omit_defaults=True):
-    """An item of a shelf, with the fields that were asked for."""
+class ViewedEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An item of a shelf, with the fields that were asked for.
 
+    Attributes
+    ----------
+    rank : int
+        In the list that the shelves are made from.
+    share : float
+        The entry's part of all positive terms of the score.
+    shared : tuple of str
+        Common features of the item and the entry's item: ``brand: Acme``.
+    """
+
+    item: str
     rank: int = 0
-    score: float | None = None  # type: ignore[assignment]
+    score: float | None = None
+    share: float
+    shared: tuple[str, ...] = ()
     details: Item | None = None
 
 
 class ViewedShelf(Shelf, frozen=True, kw_only=True):
     """Items recommended because of one history entry."""
 
-    items: tuple[ViewedEntry, ...]
+    items: tuple[ViewedEntry, ...]  # type: ignore[assignment]
 
 
 class ShelvesAnswer(Shelves, frozen=True, kw_only=True, omit_defaults=True):
