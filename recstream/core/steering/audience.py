@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from recstream.core.steering.rules import AttributeTest, Audience, Now, moment_ms
+from recstream.core.steering.rules import AttributeTest, Audience, Now, instant, moment_ms
 
 
 def is_for(
@@ -54,7 +54,8 @@ def _kind_and_value(value: Any) -> tuple[bool, Any]:
 def _within(value: Any, bound: Any, now_ms: int, sign: int) -> bool:
     """Return whether a value is at least (sign 1) or at most (-1) a bound; None is no bound.
 
-    Numbers and text do not compare; a bound relative to now compares with times.
+    Numbers and text do not compare; a bound relative to now compares with times. Times of different zones
+    compare as times, not as text.
     """
     if bound is None:
         return True
@@ -66,4 +67,6 @@ def _within(value: Any, bound: Any, now_ms: int, sign: int) -> bool:
     is_alike = isinstance(value, numbers) and isinstance(bound, numbers)
     if not is_alike and not (isinstance(value, str) and isinstance(bound, str)):
         return False
+    if not is_alike and (time := instant(bound)) and (found := instant(value)):
+        value, bound = found, time
     return bool(value >= bound if sign > 0 else value <= bound)

@@ -13,6 +13,7 @@ MAX_VALUES = 1_000
 MAX_BOOST = 10.0
 MAX_POSITION = 500
 MAX_NAME = 64
+_SHORTEST_INSTANT = len("2026-11-22T10:00Z")
 
 Scalar = bool | int | float | str
 Texts = str | tuple[str, ...]
@@ -56,7 +57,8 @@ class AttributeTest(Strict, frozen=True, rename={"one_of": "in"}):
     one_of : tuple of scalar
         ``in`` in JSON.
     min, max : number or text
-        Numbers compare with numbers, text with text (dates as ``2026-11-22`` in order). ``{"now": s}``
+        Numbers compare with numbers, times with a zone as times, other text with text (dates as
+        ``2026-11-22`` in order). ``{"now": s}``
         compares with times: texts as RFC 3339 or dates, numbers as milliseconds since 1970.
     exists : bool
         Whether the item has the attribute at all.
@@ -202,6 +204,23 @@ def moment_ms(value: object) -> float | None:
     if found is None:
         return None
     return float(timestamp_ms(found if found.tzinfo else found.replace(tzinfo=UTC)))
+
+
+def instant(text: str) -> datetime | None:
+    """Return the time that an RFC 3339 text with its zone names; None for other texts.
+
+    >>> instant("2026-11-22T12:00:00+02:00") == instant("2026-11-22T10:00:00Z")
+    True
+    >>> instant("2026-11-22") is None
+    True
+    """
+    if len(text) < _SHORTEST_INSTANT:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return found if found.tzinfo else None
 
 
 def as_texts(texts: Texts) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 
@@ -35,6 +36,7 @@ from recstream.core.steering.rules import (
     Texts,
     as_texts,
     inner_conditions,
+    instant,
     moment_ms,
 )
 from recstream.errors import InvalidSetting, InvalidSteering
@@ -352,8 +354,18 @@ def _check_bounds(
             raise InvalidSteering(
                 "min and max must both be numbers or both be text", pointer=pointer
             )
-        if least > most:  # type: ignore[operator]  # of one kind, as just checked
+        if _is_above(least, most, is_time=is_time):
             raise InvalidSteering(f"min {least!r} is above max {most!r}", pointer=pointer)
+
+
+def _is_above(least: Any, most: Any, *, is_time: bool) -> bool:
+    """Return whether a bound is above another one of its kind; times with zones compare as times."""
+    if isinstance(least, str):
+        read = moment_ms if is_time else instant
+        times: tuple[Any, Any] = read(least), read(most)
+        if None not in times:
+            least, most = times
+    return bool(least > most)
 
 
 def _check_attributes(attributes: dict[str, AttributeTest], pointer: str) -> None:

@@ -159,3 +159,27 @@ def test_a_value_is_one_of_several_if_it_is_equal_and_of_its_kind(
 ) -> None:
     assert attribute_predicate(AttributeTest(one_of=(1, "x")))(value) is of_one
     assert attribute_predicate(AttributeTest(one_of=(True, "x")))(value) is of_true
+
+
+@pytest.mark.parametrize(
+    ("value", "is_later"),
+    [
+        ("2026-11-22T12:30:00+02:00", True),
+        ("2026-11-22T09:00:00-02:00", True),
+        ("2026-11-22T11:30:00+02:00", False),
+        ("2026-11-22T10:00:00.5Z", True),
+        ("2026-11-22T10:00:00.000Z", True),
+        ("2026-11-22T10:00:00+00:00", True),
+        ("2026-11-22T10:00:00", False),  # without a zone: text, as before
+        ("2026-11-23", True),
+        ("soon", True),
+    ],
+)
+def test_times_with_zones_are_compared_as_times(value: str, is_later: bool) -> None:
+    bound = "2026-11-22T10:00:00Z"
+    least, most = AttributeTest(min=bound), AttributeTest(max=bound)
+
+    assert attribute_predicate(least)(value) is is_later
+    assert attribute_predicate(most)(value) is (
+        not is_later or value in {"2026-11-22T10:00:00.000Z", "2026-11-22T10:00:00+00:00"}
+    )

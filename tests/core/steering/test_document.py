@@ -226,6 +226,21 @@ def test_conditions_are_only_so_deep(depth: int) -> None:
         decode_steering(nested(depth))
 
 
+@pytest.mark.parametrize("field", ["from", "attributes"])
+def test_bounds_in_different_zones_contradict_each_other_as_times(field: str) -> None:
+    def where(least: str, most: str) -> dict[str, Any]:
+        span = {"min": least, "max": most}
+        return {"from": span} if field == "from" else {"attributes": {"made": span}}
+
+    def rules(least: str, most: str) -> dict[str, Any]:
+        rule = {"action": "exclude", "name": "r", "where": where(least, most)}
+        return {"rules": [rule]}
+
+    document(rules("2026-01-02T00:00:00+05:00", "2026-01-01T23:00:00Z"))
+    with pytest.raises(InvalidSteering, match="above max"):
+        document(rules("2026-01-01T23:00:00Z", "2026-01-02T00:00:00+05:00"))
+
+
 def test_documents_are_only_so_long() -> None:
     with pytest.raises(InvalidSteering, match=f"at most {MAX_BYTES} bytes"):
         decode_steering("{" + " " * MAX_BYTES + "}")
