@@ -1,5 +1,6 @@
 """Limit the rate of clients' requests and events by token buckets; end connections that are too slow."""
 
+import ipaddress
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -24,7 +25,7 @@ def identity() -> Identity:
 class RateLimiter:
     """A token bucket for each client. Thread-safe.
 
-    A client is the user of a token, or else a network address.
+    A client is the user of a token, or else a network address: of IPv6 its network of 64 bits.
 
     Parameters
     ----------
@@ -61,7 +62,7 @@ class RateLimiter:
         """Take tokens of a client; return the seconds to wait if there are too few, and take none."""
         if self._per_s <= 0:
             return 0.0
-        client = address if who.user is None else f"user {who.user}"
+        client = _network(address) if who.user is None else f"user {who.user}"
         now_s = self._now_s()
         with self._mutex:
             tokens, since_s = self._buckets.pop(client, (self._burst, now_s))
@@ -72,6 +73,21 @@ class RateLimiter:
             if len(self._buckets) > MAX_CLIENTS:
                 self._buckets.popitem(last=False)
         return missing / self._per_s
+
+
+def _network(address: str) -> str:
+    """Return what an address counts as: of IPv6 the network of 64 bits, since one client may have it all.
+
+    >>> _network("2001:db8::1") == _network("2001:db8::2"), _network("::ffff:10.0.0.1")
+    (True, '10.0.0.1')
+    """
+    if ":" not in address:
+        return address
+    try:
+        found = ipaddress.IPv6Address(address)
+    except ValueError:
+        return address
+    return str(found.ipv4_mapped or found.packed[:8].hex())
 
 
 DEADLINES_S = {"head": 10.0, "body": 30.0, "answer": 60.0}

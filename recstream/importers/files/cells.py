@@ -89,10 +89,17 @@ def parse_number(text: str) -> float:
     if is_missing(text):
         return math.nan
     try:
-        return float(text)
+        return _number(text)
     except ValueError:
         hint = "; write decimals with a point" if "," in text else ""
         raise ValueError(f"expected a number as value, got {text[:40]!r}{hint}") from None
+
+
+def _number(text: str) -> float:
+    """Return a number; Python's own form with underscores is none: it is a code or a name."""
+    if "_" in text:
+        raise ValueError
+    return float(text)
 
 
 def parse_time(text: str, form: str = "") -> int:
@@ -116,7 +123,7 @@ def parse_time(text: str, form: str = "") -> int:
         milliseconds = _moment_ms(datetime.strptime(text, form))  # noqa: DTZ007 - see _moment_ms
     else:
         try:
-            number = float(text)
+            number = _number(text)
         except ValueError:
             milliseconds = _moment_ms(_iso(text))
         else:

@@ -50,6 +50,19 @@ def test_other_clients_are_not_limited_by_a_busy_one():
         client.charge()
 
 
+def test_the_addresses_of_one_ipv6_network_are_one_client():
+    client = Client()
+    client.charge(int(PER_S * BURST_S), address="2001:db8:0:1::1")
+
+    for address in ("2001:db8:0:1::2", "2001:0db8::1:ffff:0:0:1", "2001:db8:0:1::3%eth0"):
+        with pytest.raises(HttpProblem):
+            client.charge(address=address)
+    for address in ("2001:db8:0:2::1", "::1", "10.0.0.9", "", "unix:"):
+        client.charge(int(PER_S * BURST_S), address=address)
+    with pytest.raises(HttpProblem):
+        client.charge(address="::ffff:10.0.0.9")
+
+
 def test_a_batch_above_the_burst_is_accepted_by_itself_and_paid_for_later():
     client = Client()
     client.charge(1000)

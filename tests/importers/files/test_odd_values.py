@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from recstream.importers.files.cells import parse_number
 from tests.importers.imports import Outcome, products_in, put
 
 ROWS = "user,item\n" + "".join(f"u{n},p{n}\n" for n in range(10))
@@ -123,6 +124,12 @@ def test_a_quantity_that_is_missing_is_no_quantity_and_a_rating_needs_one(
 
     assert [event.value for event in bought.events] == [None, None, 2.0]
     assert rated.report["rejected"] == 2
+
+
+@pytest.mark.parametrize("value", ["1_000", "0x10", "1 000", "١_٢"])
+def test_what_programs_alone_take_for_a_number_is_none(value: str) -> None:
+    with pytest.raises(ValueError, match="expected a number"):
+        parse_number(value)
 
 
 def test_joiners_belong_to_a_name_and_invisible_characters_do_not(
