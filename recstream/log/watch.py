@@ -1,10 +1,9 @@
 """`watch_topics`: end a role when the topics of its log are no longer those it began with."""
 
-import contextlib
 import threading
 from collections.abc import Callable
 
-from recstream.errors import LogUnavailable
+from recstream.errors import LogError, LogRecreated, PartitionCountMismatch
 from recstream.log.port import EventLog
 from recstream.process import start_thread
 
@@ -21,7 +20,8 @@ def watch_topics(
     Parameters
     ----------
     fail : callable
-        Called in the thread with the error when a topic was deleted, made again, or got other partitions.
+        Called in the thread with the error when a topic was deleted, made again, got other partitions, or
+        is cleaned up so that needed records would be deleted.
     """
     check = getattr(event_log, "check_topics", None)
     if check is None:
@@ -29,7 +29,11 @@ def watch_topics(
 
     def look() -> None:
         while not stopping.wait(LOOK_S):
-            with contextlib.suppress(LogUnavailable):
+            try:
                 check()
+            except (LogRecreated, PartitionCountMismatch):
+                raise
+            except LogError:
+                continue  # it is away, which all others notice
 
     start_thread("recstream-topics", look, stopping=stopping, fail=fail)

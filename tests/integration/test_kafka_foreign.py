@@ -206,9 +206,12 @@ def test_a_topic_whose_cleanup_would_delete_needed_records_is_refused(
     with closing(KafkaLog(kafka_server.kafka_url)) as log:
         log.create_topics([spec])
         configure(kafka_server, spec.name, "retention.ms", "86400000")
+        log.check_topics()
         configure(kafka_server, spec.name, "cleanup.policy", policy)
         with pytest.raises(InvalidSetting, match=r"cleanup\.policy"):
             log.create_topics([spec])
+        with pytest.raises(InvalidSetting, match=r"cleanup\.policy"):
+            log.check_topics()
 
 
 def test_a_topic_that_keeps_everything_is_used_and_warned_of(

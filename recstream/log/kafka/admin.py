@@ -75,6 +75,7 @@ class KafkaAdmin:
         self._where = where
         self._errors = errors
         self._replication = replication
+        self._warned: set[str] = set()
 
     def _new(self, errors: ClientErrors) -> AdminClient:
         return AdminClient(with_client_id(self._shared) | {"error_cb": errors})
@@ -164,7 +165,7 @@ class KafkaAdmin:
             try:
                 found = {name: each.value for name, each in self._result(future, doing).items()}
             except LogRefused as error:
-                log.warning("configuration of topic %s not checked: %s", spec.name, error)
+                self._warn_once(f"configuration of topic {spec.name} not checked: {error}")
                 continue
             wanted = _topic_options(spec, self._replication)
             for name in ("cleanup.policy", "retention.ms", "max.message.bytes"):
@@ -175,7 +176,12 @@ class KafkaAdmin:
                     )
                     if name == "cleanup.policy" and _loses_records(found, wanted):
                         raise InvalidSetting(said)
-                    log.warning("%s", said)
+                    self._warn_once(said)
+
+    def _warn_once(self, text: str) -> None:
+        if text not in self._warned:
+            self._warned.add(text)
+            log.warning("%s", text)
 
     def _wait_for(self, specs: list[TopicSpec]) -> None:
         """Wait until the brokers list the topics."""

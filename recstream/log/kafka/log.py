@@ -86,6 +86,7 @@ class KafkaLog:
         replication = 1 if settings is None else settings.kafka_replication
         self._errors = ClientErrors()
         self._partitions: dict[str, int] = {}
+        self._specs: dict[str, TopicSpec] = {}
         self._identities: dict[str, TopicIdentity] = {}
         self._missing: set[str] = set()
         self._seen: dict[TopicPartition, tuple[int, int]] = {}
@@ -147,9 +148,10 @@ class KafkaLog:
         }
         self.append([topic_record(name, identity) for name, identity in unrecorded.items()])
         self._identities |= existing
+        self._specs |= {spec.name: spec for spec in specs}
 
     def check_topics(self) -> None:
-        """Check that the topics of `create_topics` are still the same ones.
+        """Check that the topics of `create_topics` are still the same ones, and are kept as they must be.
 
         See `recstream.log.kafka.identity.require_same`. A missing one counts when it is missing twice: a
         broker that has just started may not know it yet.
@@ -159,6 +161,7 @@ class KafkaLog:
         gone, self._missing = missing & self._missing, missing
         known = {name: self._identities[name] for name in found.keys() | gone}
         require_same(known, found, self._where)
+        self._admin.check_options([spec for name, spec in self._specs.items() if name in found])
 
     def partitions(self, topic: str) -> int:
         """Return the partition count; raises `NotFound` for an unknown topic."""
