@@ -14,7 +14,7 @@ from recstream.checkpoints.index import Checkpoints
 from recstream.checkpoints.manifest import Manifest, file_name
 from recstream.core.history import table_rows
 from recstream.errors import CheckpointCorrupt, CheckpointError, NotFound, RecstreamError
-from recstream.log import INTERACTIONS
+from recstream.log import INTERACTIONS, EventLog, TopicPartition, read_backwards
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def write_checkpoint(
     NotFound
         There is no such table.
     CheckpointError
-        The table can't be read.
+        The table can't be read, or it is being recovered.
     """
     with _view(table) as database:
         raw_offset, raw_applied = database.get(OFFSET_KEY), database.get(table_rows.APPLIED_KEY)
@@ -64,6 +64,9 @@ def write_checkpoint(
         is_new = newest is None or newest.changelog_offset < int(raw_offset)
         if not is_new and newest is not None and newest.name in checkpoints.store.list():
             return None
+        _require_whole_commits(
+            checkpoints.log, TopicPartition(changelog, partition), int(raw_offset)
+        )
         content, counts = write_rows(_rows(database))
     digest = checkpoints.digest(content)
     manifest = Manifest(
@@ -86,6 +89,22 @@ def write_checkpoint(
     )
     checkpoints.put(manifest, content)
     return manifest
+
+
+def _require_whole_commits(event_log: EventLog, tp: TopicPartition, offset: int) -> None:
+    """Raise `CheckpointError` if a table's newest changelog record is in the middle of a commit.
+
+    Recovery writes records in groups of its own, and a worker that was killed leaves the process that makes
+    its checkpoints. Compaction keeps the last record of the newest commit. Records without rows don't
+    count.
+    """
+    keys = (each.key for each in read_backwards(event_log, *tp, offset + 1))
+    newest = next((key for key in keys if key not in {None, table_rows.BLANK_KEY}), None)
+    if newest != table_rows.APPLIED_KEY:
+        raise CheckpointError(
+            f"the table of partition {tp.partition} is being recovered: its newest record, {tp.topic}"
+            f"[{tp.partition}] offset {offset}, ends no commit; it is tried again"
+        )
 
 
 @contextlib.contextmanager

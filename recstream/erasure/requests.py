@@ -13,6 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from recstream.control import read_control, submit
+from recstream.core.history import table_rows
 from recstream.core.records import Erased, ForgetRequested, Forgotten
 from recstream.errors import NotFound
 from recstream.log import (
@@ -28,8 +29,7 @@ from recstream.log import (
 from recstream.log.embedded import EmbeddedLog
 
 HEADER = "recstream-forgotten"
-BLANK_KEY = b"\0forgotten"
-"""Key of a blanked row or list. No user has it, and Faust deletes no row by it."""
+BLANK_KEY = table_rows.BLANK_KEY
 
 Headers = tuple[tuple[str, bytes], ...]
 _decode_request = msgspec.json.Decoder(ForgetRequested).decode

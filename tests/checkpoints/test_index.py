@@ -16,9 +16,10 @@ from recstream.checkpoints.manifest import (
 )
 from recstream.checkpoints.table import OFFSET_KEY
 from recstream.control import submit
+from recstream.core.history.table_rows import APPLIED_KEY
 from recstream.core.records import Forgotten
 from recstream.errors import CheckpointCorrupt, ModelStoreUnavailable, NotFound, SchemaUnsupported
-from recstream.log import CHECKPOINTS, NewRecord
+from recstream.log import CHECKPOINTS, NewRecord, TopicSpec
 from recstream.log.embedded import EmbeddedLog
 from recstream.settings import Settings
 from recstream.time_travel import verify_checkpoints
@@ -77,6 +78,8 @@ def test_workers_with_another_app_id_make_and_keep_checkpoints_of_their_own(tabl
     with pytest.raises(CheckpointCorrupt):  # of_new has no right digest
         verify_checkpoints(tables.checkpoints, 0)
     assert verify_checkpoints(tables.checkpoints, 0, changelog=CHANGELOG).keys() == {of_old[1].name}
+    tables.log.create_topics([TopicSpec("another", PARTITIONS, compacted=True)])
+    tables.log.append([NewRecord("another", APPLIED_KEY, b"", 0)] * 10)
     database = rocksdict.Rdict(str(tables.table(0)), rocksdict.Options(raw_mode=True))
     database[OFFSET_KEY] = b"9"
     database.close()

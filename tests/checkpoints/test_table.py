@@ -10,7 +10,9 @@ import rocksdict
 
 from recstream.checkpoints import Job, job, restore_table, rows_by_key, run_job, table, write_table
 from recstream.checkpoints.manifest import file_name
+from recstream.core.history import table_rows
 from recstream.errors import CheckpointCorrupt, CheckpointError, ModelStoreUnavailable, NotFound
+from recstream.log import NewRecord
 from recstream.settings import Settings
 from tests.checkpoints.conftest import MADE_MS
 from tests.worker.worker_world import CHANGELOG, GROUP, PARTITIONS
@@ -103,6 +105,26 @@ def test_a_view_lacks_no_row_that_the_owner_wrote_before_the_newest_one(tmp_path
         writer.join()
         owner.close()
     assert n_views
+
+
+def test_a_table_in_the_middle_of_its_recovery_gives_no_checkpoint(tables):
+    tables.feed(50)
+    made = tables.checkpoint()
+    tables.feed(100, seed=1)
+    records = tables.log.read(CHANGELOG, 0, made.changelog_offset + 1, 10_000)
+    at = next(each.offset for each in records if each.key != table_rows.APPLIED_KEY)
+    owner = rocksdict.Rdict(str(tables.table(0)), rocksdict.Options(raw_mode=True))
+    owner[table.OFFSET_KEY] = b"%d" % at
+
+    with pytest.raises(CheckpointError, match=f"offset {at}, ends no commit"):
+        tables.checkpoint()
+
+    assert tables.checkpoints.all(0) == [made]
+    blank = [NewRecord(CHANGELOG, key, None, 0) for key in (table_rows.BLANK_KEY, None)]
+    end = tables.log.append(blank)[-1].offset  # of an erasure: they end no commit and begin none
+    owner[table.OFFSET_KEY] = b"%d" % end
+    owner.close()
+    assert tables.checkpoint().changelog_offset == end
 
 
 def test_a_table_that_is_there_is_left_alone(tables):

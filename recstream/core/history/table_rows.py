@@ -40,6 +40,8 @@ T = TypeVar("T")
 SCHEMA = 2
 APPLIED_KEY = b"\0applied"
 """Never a user's key, since user ids are printable."""
+BLANK_KEY = b"\0forgotten"
+"""Key of a blanked row or list in the log. No user has it, and Faust deletes no row by it."""
 
 
 class Header(msgspec.Struct, frozen=True, array_like=True, gc=False):
