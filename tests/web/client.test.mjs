@@ -4,7 +4,7 @@ import { beforeEach, test } from "node:test";
 
 import { recstream } from "../../web/client/recstream.js";
 
-/** @type {{token: string | undefined, keepalive: boolean, body: any}[]} */
+/** @type {{url: string, token: string | undefined, keepalive: boolean, body: any}[]} */
 let sent = [];
 /** The token that the bridge accepts. */
 let valid = "new";
@@ -12,9 +12,9 @@ let valid = "new";
 let warnings = [];
 
 globalThis.fetch = /** @type {any} */ (
-  async (/** @type {string} */ _, /** @type {any} */ { headers, body, keepalive }) => {
+  async (/** @type {string} */ url, /** @type {any} */ { headers, body, keepalive }) => {
     const token = headers.authorization?.replace("Bearer ", "");
-    sent.push({ token, keepalive, body: JSON.parse(new TextDecoder().decode(body)) });
+    sent.push({ url, token, keepalive, body: JSON.parse(new TextDecoder().decode(body)) });
     if (token !== valid) return Response.json({ detail: "the token has expired" }, { status: 401 });
     return Response.json({ accepted: 1, duplicates: 0, rejected: [], items: [] }, { status: 202 });
   }
@@ -66,4 +66,22 @@ test("only a body that browsers accept may outlive the page", async () => {
   await recstream.rank(Array.from({ length: 1000 }, (_, at) => `${at}`.padStart(60, "ä")));
 
   assert.deepEqual(sent.map(({ keepalive }) => keepalive), [true, false]);
+});
+
+test("ids may be numbers, and the bridge's address may end with a slash", async () => {
+  recstream.configure(/** @type {any} */ ({ bridge: "https://recs.example/", user: 42, token: "new" }));
+  await recstream.send(/** @type {any} */ ({ type: "purchase", item: 7, id: undefined }));
+  await recstream.send(/** @type {any} */ ({ type: "impression", items: [7, "p8"], user: 43 }));
+  await recstream.rank(/** @type {any} */ ([7, "p8"]));
+  await recstream.recommend();
+  recstream.configure(/** @type {any} */ ({ bridge: "", user: null }));
+
+  const [[bought], [shown], ranked] = sent.map(({ body }) => body);
+  assert.deepEqual([bought.user, bought.item], ["42", "7"]);
+  assert.equal(typeof bought.id, "string");
+  assert.deepEqual([shown.user, shown.items], ["43", ["7", "p8"]]);
+  assert.deepEqual([ranked.user, ranked.candidates], ["42", ["7", "p8"]]);
+  assert.equal(sent[0].url, "https://recs.example/v1/events");
+  assert.equal(sent[3].url, "https://recs.example/v1/users/42/recommendations");
+  assert.match(recstream.user, /^visitor-/);
 });

@@ -292,6 +292,25 @@ test("tokens that have expired already are asked for ever more rarely, until one
   assert.equal(w.expired, expired + 1, "one that lived is replaced at once");
 });
 
+test("it is one connection however often it is started", () => {
+  const w = world();
+  w.socket.start();
+  w.socket.start();
+  w.goLive();
+  w.socket.start();
+  assert.equal(w.opened.length, 1);
+
+  w.last.onclose({ code: 1006 });
+  w.socket.start();
+  assert.equal(w.opened.length, 1, "it waits before it connects again");
+  w.pass(60_000);
+  assert.equal(w.opened.length, 2);
+
+  w.last.onclose({ code: 4503 });
+  w.socket.start();
+  assert.equal(w.opened.length, 3, "what was refused may be tried anew");
+});
+
 test("after stop no token is asked for", () => {
   const w = world(() => ({ token: "stale" }));
   w.socket.start();

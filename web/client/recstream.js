@@ -185,6 +185,8 @@ export const recstream = {
     getToken = given ?? getToken;
     for (const list of lists) list.leave();
     Object.assign(place, changes);
+    place.bridge = (place.bridge ?? "").replace(/\/+$/, "");
+    place.user = String(place.user ?? "");
     void outbox?.flush();
     if (socket !== null) {
       socket.stop();
@@ -205,8 +207,12 @@ export const recstream = {
    * @param {Partial<ShopEvent> & {type: string}} event
    */
   send(event) {
-    const ts = new Date().toISOString();
-    return events().add({ id: newEventId(), user: identity(), ts, ...event });
+    const { id = newEventId(), user = identity(), ts = new Date().toISOString(), ...more } = event;
+    const { item, items } = more;
+    // Shops number their products; ids are texts.
+    if (item !== undefined && item !== null) more.item = String(item);
+    if (Array.isArray(items)) more.items = items.map(String);
+    return events().add({ id, user: String(user), ts, ...more });
   },
 
   /**
@@ -226,7 +232,7 @@ export const recstream = {
    * @param {Record<string, any>} [options]
    */
   rank(items, options = {}) {
-    return ask("/v1/rank", { user: identity(), candidates: items, ...options });
+    return ask("/v1/rank", { user: identity(), candidates: items.map(String), ...options });
   },
 };
 

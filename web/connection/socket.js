@@ -70,8 +70,9 @@ export class LiveSocket {
     this.options = options;
   }
 
-  /** Connects, and stays connected until `stop`. */
+  /** Connects, and stays connected until `stop`; nothing where it is connected, or about to be. */
   start() {
+    if (!this.#isStopped && (this.#transport !== null || this.#timer !== null)) return;
     this.#isStopped = false;
     this.#connect();
   }
