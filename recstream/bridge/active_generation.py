@@ -168,6 +168,8 @@ class ActiveGeneration(Background):
             for newer in self._views.models.deltas_after(announced.generation):
                 generation.follow_withdrawals(newer)
             if generation.model is not None:
+                if self.generation is None and self._kernels.is_compiling:
+                    self.preparing = "compiling kernels"
                 self._kernels.wait()
             # The first list loads the kernels: no request should wait for that.
             rank([History("")], generation, 1, self.half_life_of(generation))
@@ -183,10 +185,11 @@ class ActiveGeneration(Background):
     def _noting_progress(self, deltas: Sequence[DeltaAnnounced]) -> Iterator[DeltaAnnounced]:
         """Yield the deltas, and say how far they are while no generation is active."""
         n_products = len({item for delta in deltas for item in delta.catalogue})
+        what = f"{n_products:,} products" if n_products else "the model"
         for n_done, delta in enumerate(deltas):
             if self.generation is None:
                 share = 100 * n_done // len(deltas)
-                self.preparing = f"preparing {n_products:,} products, {share} %"
+                self.preparing = f"preparing {what}, {share} %"
             yield delta
 
     def _apply_delta(self, delta: DeltaAnnounced) -> None:

@@ -13,6 +13,7 @@ from recstream.core.records import DeltaAnnounced, Item
 from recstream.core.serving.similar import similar_requested
 from recstream.log.port import NewRecord
 from recstream.log.topics import MODELS
+from recstream.process.kernels import Kernels
 from tests.bridge.bridge_world import DEADLINE_S, a_list, checker_board, event, running
 from tests.waiting import wait_until
 
@@ -278,6 +279,32 @@ def test_a_bridge_that_starts_is_not_ready_before_its_generation_is_active(tmp_p
         assert len(client.receive("recs")["items"]) > 0
         wait_until(lambda: again.get("/health/ready?role=bridge").status == 200, "readiness")
         assert again.bridge.deps.recommender.current == (1, 1)
+
+
+def test_a_bridge_that_waits_for_kernels_says_so_and_counts_no_products(tmp_path, monkeypatch):
+    with running(tmp_path) as world:
+        world.serve_generation(checker_board(1))
+        unchanged = msgspec.structs.replace(withdrawal("i0"), catalogue={})
+        world.log.append([NewRecord(MODELS, None, msgspec.json.encode(unchanged), 0)])
+        world.wait_for_views()
+
+    goes_on, compiled = threading.Event(), threading.Event()
+    apply_delta = Generation.apply_delta
+    monkeypatch.setattr(
+        Generation, "apply_delta", lambda *each: goes_on.wait(30) and apply_delta(*each)
+    )
+    monkeypatch.setattr(Kernels, "wait", lambda _: compiled.wait(30))
+    monkeypatch.setattr(Kernels, "is_compiling", property(lambda _: not compiled.is_set()))
+    with running(tmp_path) as again:
+        for said, event in (("preparing the model, 0 %", goes_on), ("compiling kernels", compiled)):
+            wait_until(
+                lambda said=said: (
+                    f"bridge: {said}" in again.get("/health/ready?role=bridge").json["waits_for"]
+                ),
+                said,
+            )
+            event.set()
+        wait_until(lambda: again.get("/health/ready?role=bridge").status == 200, "readiness")
 
 
 def test_a_bridge_that_falls_back_applies_the_older_generations_deltas(tmp_path):
