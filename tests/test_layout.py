@@ -21,7 +21,7 @@ MANY_NAMES = {
     "recstream.core.ranking": 12,
     "recstream.core.popularity": 12,
     "recstream.core.evaluation": 11,
-    "recstream.core.serving": 20,
+    "recstream.core.serving": 22,
     "recstream.core.validation": 12,  # a function for each kind of argument
 }
 """Packages of the core with more names, which stay to be cut."""
