@@ -162,7 +162,7 @@ def test_tests_lie_beside_their_subject():
 
     assert astray == set()
     folders = {folder.relative_to(PACKAGE) for folder in FOLDERS}
-    assert {str(each) for each in folders - subjects} == {"cli/system", "control", "core/records"}
+    assert {str(each) for each in folders - subjects} == {"cli/system", "core/records"}
 
 
 def test_threads_and_futures_are_supervised():

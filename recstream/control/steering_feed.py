@@ -12,6 +12,7 @@ from recstream.core.records import SteeringSet
 from recstream.core.steering import Steering
 from recstream.errors import LogError
 from recstream.log import ReadableLog
+from recstream.process import run_in_thread
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +46,8 @@ NEVER_SET = ActiveSteering(offset=-1, id="", requested_ts=0, steering=Steering()
 class SteeringFeed:
     """Reads the control topic on demand, at most every `LOOK_EVERY_S`; thread-safe.
 
-    One caller at a time reads the log, which may take long. The others answer by the newest document
-    read so far, except before the first look.
+    One caller at a time reads the log, which may take long; a thread does, while the log is away. The
+    others answer by the newest document read so far, except before the first look.
 
     Parameters
     ----------
@@ -62,6 +63,7 @@ class SteeringFeed:
         self._timeline = SettingsTimeline(default_settings())
         self._set: dict[int, SteeringSet] = {}
         self._next_look_s = float("-inf")
+        self._is_away = False
 
     def _look(self, *, at_once: bool = False) -> None:
         """Read what was appended since the last look; without the mutex, as the log may hang."""
@@ -70,6 +72,14 @@ class SteeringFeed:
             return
         if not self._reading.acquire(blocking=must_read):
             return
+        if self._is_away and not must_read:
+            run_in_thread("steering", self._read)
+        else:
+            self._read()
+
+    def _read(self) -> None:
+        """Read on; whoever calls it holds ``_reading``, which is released."""
+        is_away = False
         try:
             found = list(read_control(self._log, self._timeline.next_offset))
             with self._mutex:
@@ -78,8 +88,10 @@ class SteeringFeed:
                     if isinstance(record, SteeringSet):
                         self._set = {offset: record}
         except LogError as error:
+            is_away = True
             log.warning("steering may be stale, the log can't be read: %s", error)
         finally:
+            self._is_away = is_away
             self._next_look_s = self._now_s() + LOOK_EVERY_S
             self._reading.release()
 
