@@ -49,6 +49,14 @@ def _split(
     rows = as_csr_rows(interactions, "interactions")
     counts = np.diff(rows.indptr)
     owners = np.repeat(np.arange(len(rows)), counts)
+    if at is not None and not (
+        interactions.format == "csr" and np.array_equal(interactions.indices, rows.indices)
+    ):
+        msg = (
+            "at needs a CSR matrix with ascending columns and no repeated entries: each time is that of "
+            "an entry in this order"
+        )
+        raise InvalidInput(msg)
     times = np.zeros(len(owners), np.int64) if at is None else np.asarray(at)
     if times.shape != owners.shape:
         msg = f"at must have one time for each of {len(owners)} entries, got {times.shape}"

@@ -6,13 +6,14 @@ events take the rank of the event's item.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from recstream.core.numeric.arrays import Float64s, Int32s
-from recstream.core.validation import as_excluded
+from recstream.core.validation import as_excluded, as_whole
 from recstream.errors import InvalidInput
 
 
@@ -39,7 +40,8 @@ def hits(ids: Int32s, test: sparse.csr_array | sparse.csr_matrix) -> NDArray[np.
     test : (b, m) CSR
         Stored entries, of any value, are the row's test items.
     """
-    if ids.ndim != 2 or ids.shape[0] != test.shape[0]:  # noqa: PLR2004
+    ids = _as_rankings(ids)
+    if ids.shape[0] != test.shape[0]:
         msg = (
             f"ids must be ({test.shape[0]}, n) for a test matrix of that many rows, got {ids.shape}"
         )
@@ -54,6 +56,14 @@ def hits(ids: Int32s, test: sparse.csr_array | sparse.csr_matrix) -> NDArray[np.
     # Column m is for unused places; no test item has it.
     columns = np.where(ids < 0, test.shape[1], ids).astype(np.int64)
     return np.isin(columns + np.arange(len(ids), dtype=np.int64)[:, None] * n_columns, wanted)
+
+
+def _as_rankings(ids: Any) -> NDArray[Any]:
+    """Return checked rankings, (b, n) int."""
+    array = np.asarray(ids)
+    if array.ndim != 2 or array.dtype.kind not in "iu":  # noqa: PLR2004
+        raise InvalidInput(f"ids must be rows of items, got {array.dtype} of shape {array.shape}")
+    return array
 
 
 def recall_at(found: NDArray[np.bool_], n_test: NDArray[np.integer], k: int) -> Float64s:
@@ -85,6 +95,8 @@ def mrr(found: NDArray[np.bool_]) -> Float64s:
     >>> mrr(np.array([[False, True, True], [False, False, False]]))
     array([0.5, 0. ])
     """
+    if not found.shape[1]:
+        return np.zeros(len(found))
     first = found.argmax(axis=1)
     return np.asarray(np.where(found.any(axis=1), 1.0 / (first + 1), 0.0), np.float64)
 
@@ -121,7 +133,8 @@ def quality(
     ids: Int32s, test: sparse.csr_array | sparse.csr_matrix, k: int | None = None
 ) -> RankingQuality:
     """Return every metric at k (by default the lists' length) over users that have test items."""
-    length = ids.shape[1] if k is None else k
+    ids = _as_rankings(ids)
+    length = ids.shape[1] if k is None else as_whole(k, "k", 1)
     n_test = np.diff(as_excluded(test, "test", *test.shape)[0])
     has_test = n_test > 0
     found, wanted = hits(ids, test)[has_test][:, :length], n_test[has_test]

@@ -47,6 +47,9 @@ BROKEN = {
 }
 BROKEN["fewer columns than entries"].data = np.ones(2, np.float32)
 
+BY_TIME = csr([2, 0, 1, 0], [0, 3, 4, 4])
+"""The order of the entries is not that of the columns."""
+
 TAKERS: dict[str, Callable[[sp.csr_matrix], object]] = {
     "fit": lambda m: ALS(2, iterations=1, threads=1).fit(m),
     "fold_in": MODEL.fold_in,
@@ -303,3 +306,35 @@ ALS(4).fit(matrix)
 
     assert ran.returncode == 1
     assert "InvalidInput: interactions must have columns from 0 to 2, got column 3" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: quality([[0, 1]] * 3, MATRIX, 0), "k must be a whole number of at least 1, got 0"),
+        (lambda: quality([[0, 1]] * 3, MATRIX, -1), "k must be a whole number of at least 1"),
+        (lambda: quality(np.ones((3, 2)), MATRIX), "ids must be rows of items, got float64"),
+        (lambda: quality(np.ones((3, 2), bool), MATRIX), "ids must be rows of items, got bool"),
+        (lambda: quality(np.ones(3, int), MATRIX), "ids must be rows of items, got int64"),
+        (lambda: hits([[None]], MATRIX), "ids must be rows of items, got object"),
+        (
+            lambda: split_entries(BY_TIME, 0.5, np.random.default_rng(0), np.arange(4)),
+            "at needs a CSR matrix with ascending columns",
+        ),
+        (
+            lambda: split_entries(BY_TIME.tocoo(), 0.5, np.random.default_rng(0), np.arange(4)),
+            "at needs a CSR matrix with ascending columns",
+        ),
+    ],
+)
+def test_what_would_be_evaluated_wrongly_is_refused(
+    call: Callable[[], object], message: str
+) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        call()
+
+
+def test_lists_without_places_have_no_hits() -> None:
+    found = quality(np.zeros((3, 0), np.int32), MATRIX)
+
+    assert (found.recall, found.mrr, found.hit, found.n_users) == (0.0, 0.0, 0.0, 3)
