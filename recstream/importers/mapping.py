@@ -287,7 +287,7 @@ def _column_number(column: str) -> int:
 
 
 def is_header(row: Sequence[str], following: Sequence[str], reader: EventReader) -> bool:
-    """Whether a first row names columns, judged by what the columns should hold.
+    """Whether a first row names columns: its values are not what the columns should hold.
 
     Parameters
     ----------

@@ -15,6 +15,7 @@ from recstream.errors import (
     CatalogueUnavailable,
     InvalidEvent,
     InvalidInput,
+    InvalidJson,
     LogUnavailable,
     ModelStoreUnavailable,
     NotFound,
@@ -149,6 +150,12 @@ def _page(problem: HttpProblem) -> bytes:
     ).encode()
 
 
+def invalid(error: InvalidJson, code: str, *, under: str = "") -> HttpProblem:
+    """Return the problem of a body with an invalid value; ``under`` is where its part begins."""
+    pointed = Pointed(pointer=under + error.pointer, code=error.code, detail=error.reason)
+    return HttpProblem(422, str(error), code=code, errors=(pointed,))
+
+
 def as_problem(error: RecstreamError) -> HttpProblem:
     """Return the problem document of an error."""
     if isinstance(error, HttpProblem):
@@ -156,8 +163,7 @@ def as_problem(error: RecstreamError) -> HttpProblem:
     if isinstance(error, TokenRefused):
         return HttpProblem(401, str(error), code="token-refused")
     if isinstance(error, InvalidEvent):
-        pointed = Pointed(pointer=error.pointer, code=error.code, detail=str(error))
-        return HttpProblem(422, str(error), code=error.code, errors=(pointed,))
+        return invalid(error, error.code)
     for kind, status, code in _STATUS:
         if isinstance(error, kind):
             retry_after_s = RETRY_AFTER_S if status == HTTPStatus.SERVICE_UNAVAILABLE else None

@@ -9,7 +9,7 @@ from ulid import ULID
 from recstream.cli.open import Result, on_log
 from recstream.cli.options import table, wait_options
 from recstream.control import expect_generation, submit
-from recstream.core.records import GenerationAnnounced, RollbackRequested
+from recstream.core.records import RollbackRequested
 from recstream.log import EventLog
 from recstream.models import fetch, find_announcement, open_store
 from recstream.settings import Settings
@@ -43,7 +43,9 @@ def list_(event_log: EventLog, settings: Settings) -> Result:
             "interactions": f"{each.n_interactions:,}",
             "users": f"{each.n_users:,}",
             "items": f"{each.n_items:,}",
-            "recall@20": _judged(each),
+            "recall@20": f"{each.gate_result.candidate:.4f}"
+            if each.gate_result is not None and each.gate_result.users
+            else "-",
             "seconds": f"{each.train_seconds:.2f}",
             "artifact": "kept" if each.artifact in present else "pruned",
             "": "" if each.copies is None else f"copies {each.copies}",
@@ -52,11 +54,6 @@ def list_(event_log: EventLog, settings: Settings) -> Result:
     ]
     none = "no models; a trainer makes one after the first events, `recstream train` at once"
     return found, table(rows) or none
-
-
-def _judged(announced: GenerationAnnounced) -> str:
-    gate_result = announced.gate_result
-    return f"{gate_result.candidate:.4f}" if gate_result is not None and gate_result.users else "-"
 
 
 @models.command(short_help="Show everything about a generation.")

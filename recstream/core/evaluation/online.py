@@ -131,7 +131,8 @@ class RankHistograms:
         if listed is None:
             return
         if event.type == "impression":
-            self.add_shown(n_shown(event), listed.arm)
+            shown = {*event.items, *filter(None, [event.item])}
+            self._add_clicks(listed.arm, ClickCounts(shown=len(shown)))
             return
         self.add(
             rank_of(listed.items, event.item),
@@ -141,15 +142,7 @@ class RankHistograms:
             arm=listed.arm,
         )
         if event.rec_id:
-            self.add_clicked(listed.arm)
-
-    def add_shown(self, n_items: int, arm: str) -> None:
-        """Count items that an impression with a ``rec_id`` showed."""
-        self._add_clicks(arm, ClickCounts(shown=n_items))
-
-    def add_clicked(self, arm: str) -> None:
-        """Count an event with a ``rec_id``."""
-        self._add_clicks(arm, ClickCounts(clicked=1))
+            self._add_clicks(listed.arm, ClickCounts(clicked=1))
 
     def _add_clicks(self, arm: str, more: ClickCounts) -> None:
         for name in ("all", f"arm:{arm}") if arm else ("all",):
@@ -226,11 +219,6 @@ def is_evaluated(before: History, after: History, event: Event, weights: EventWe
         and event.type != "dislike"
         and event_weight(event, weights) > 0.0
     )
-
-
-def n_shown(event: Event) -> int:
-    """Return the number of items of an impression."""
-    return len({*event.items, *([event.item] if event.item else [])})
 
 
 def rank_of(items: Sequence[str], item: str | None) -> int:

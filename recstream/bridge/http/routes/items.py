@@ -14,7 +14,7 @@ from recstream.bridge.http.bodies import (
     read_entries,
 )
 from recstream.bridge.http.deps import Deps
-from recstream.bridge.http.problems import HttpProblem, Pointed
+from recstream.bridge.http.problems import HttpProblem, invalid
 from recstream.bridge.http.routes.events import LogPosition, positioned
 from recstream.bridge.http.routes.list_query import (
     EVERY_FIELD,
@@ -268,8 +268,7 @@ class ItemRoutes:
         try:
             changed = body.as_item(item)
         except InvalidJson as error:
-            pointed = Pointed(pointer=error.pointer, code=error.code, detail=error.reason)
-            raise HttpProblem(422, str(error), code=error.code, errors=(pointed,)) from error
+            raise invalid(error, error.code) from error
         is_readable = self._items.change(item, changed)
         return json_response(changed, 200 if is_readable else 202)
 

@@ -8,7 +8,7 @@ from flask import Response
 
 from recstream.bridge.http.bodies import json_response
 from recstream.bridge.http.deps import Deps
-from recstream.bridge.http.problems import HttpProblem, Pointed
+from recstream.bridge.http.problems import HttpProblem, Pointed, invalid
 from recstream.bridge.http.routes.events import LogPosition
 from recstream.core.json_input import json_error
 from recstream.core.records import Item, Reason
@@ -69,8 +69,7 @@ class ListBody(ListRequest, frozen=True, kw_only=True):
         try:
             return check_request(request, steering)
         except InvalidSteering as error:
-            pointed = Pointed(pointer=error.pointer, detail=error.reason)
-            raise HttpProblem(422, str(error), code="invalid-request", errors=(pointed,)) from error
+            raise invalid(error, "invalid-request") from error
 
 
 class ListParameters(msgspec.Struct, frozen=True, kw_only=True):

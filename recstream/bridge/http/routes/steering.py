@@ -8,7 +8,7 @@ from msgspec.structs import asdict, replace
 
 from recstream.bridge.http.bodies import JSON, read_bytes
 from recstream.bridge.http.deps import Deps
-from recstream.bridge.http.problems import HttpProblem, Pointed
+from recstream.bridge.http.problems import invalid
 from recstream.bridge.http.rate_limit import identity
 from recstream.bridge.http.routing import route
 from recstream.bridge.recommender import SteeringEffect
@@ -199,5 +199,4 @@ def _read_document() -> Steering:
     try:
         return decode_steering(read_bytes(max_bytes=MAX_BYTES))
     except InvalidSteering as error:
-        pointed = Pointed(pointer=error.pointer, detail=error.reason)
-        raise HttpProblem(422, str(error), code="invalid-steering", errors=(pointed,)) from error
+        raise invalid(error, "invalid-steering") from error

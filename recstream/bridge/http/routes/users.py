@@ -6,7 +6,7 @@ from typing import Annotated
 import msgspec
 
 from recstream.bridge.http.deps import Deps
-from recstream.bridge.http.problems import HttpProblem, Pointed
+from recstream.bridge.http.problems import HttpProblem, Pointed, invalid
 from recstream.bridge.http.rate_limit import identity
 from recstream.bridge.http.routes.events import LogPosition, positioned
 from recstream.bridge.http.routing import route
@@ -182,8 +182,7 @@ class UserRoutes:
         try:
             admitted = admit(event, now=self._deps.now(), new_id=self._deps.new_id)
         except InvalidEvent as error:
-            pointed = Pointed(pointer=error.pointer, code=error.code, detail=str(error))
-            raise HttpProblem(422, str(error), code="invalid-body", errors=(pointed,)) from error
+            raise invalid(error, "invalid-body") from error
         record = NewRecord(INTERACTIONS, user.encode(), encode_event(admitted))
         positions = self._deps.log.append([record])
         return UserAccepted(

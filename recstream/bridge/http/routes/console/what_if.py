@@ -16,7 +16,7 @@ from recstream.analysis import (
     what_if,
 )
 from recstream.bridge.http.deps import Deps
-from recstream.bridge.http.problems import HttpProblem, Pointed
+from recstream.bridge.http.problems import HttpProblem, invalid
 from recstream.bridge.http.rate_limit import identity
 from recstream.bridge.http.routes.console.lists import At
 from recstream.bridge.http.routing import route
@@ -118,5 +118,4 @@ def _check_steering(steering: Steering | None) -> None:
     try:
         decode_steering(msgspec.json.encode(steering))
     except InvalidSteering as error:
-        pointed = Pointed(pointer=f"/steering{error.pointer}", detail=error.reason)
-        raise HttpProblem(422, str(error), code="invalid-steering", errors=(pointed,)) from error
+        raise invalid(error, "invalid-steering", under="/steering") from error
