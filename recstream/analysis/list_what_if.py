@@ -108,6 +108,8 @@ class WhatIf(msgspec.Struct, frozen=True, kw_only=True):
         Whether ``before`` is derived byte for byte as published; None if nothing was published.
     n_events : int
         Events in the history of ``after``.
+    n_pruned : int
+        Of them, events that were pruned: they count as they did, whatever the alternative's weights.
     """
 
     before: Recommendations
@@ -115,6 +117,7 @@ class WhatIf(msgspec.Struct, frozen=True, kw_only=True):
     is_identical: bool | None
     change: Change
     n_events: int
+    n_pruned: int = 0
 
 
 def what_if(travel: TimeTravel, user: str, when: Moment, alternative: Alternative) -> WhatIf:
@@ -129,11 +132,11 @@ def what_if(travel: TimeTravel, user: str, when: Moment, alternative: Alternativ
     """
     basis = travel.basis(user, when)
     found = travel.derive(user, basis)
-    history = _history(travel, user, when, alternative.settings(basis.active), alternative)
+    active = alternative.settings(basis.active)
+    history, n_pruned = _history(travel, user, when, active, alternative)
     generation = basis.generation
     if alternative.generation not in {None, generation.number}:
         generation = travel.newest_of(alternative.generation or 0)
-    active = alternative.settings(basis.active)
     make = next(derive([history], generation, active, travel.partition(user), basis.now_ms))
     after = replace(make([each.item for each in found.list.items]).body, rec_id="what-if")
     return WhatIf(
@@ -142,6 +145,7 @@ def what_if(travel: TimeTravel, user: str, when: Moment, alternative: Alternativ
         is_identical=found.is_identical,
         change=compare(found.list.items, after.items),
         n_events=history.n_ids,
+        n_pruned=n_pruned,
     )
 
 
@@ -174,9 +178,13 @@ def refold(
 
 def _history(
     travel: TimeTravel, user: str, when: Moment, active: ActiveSettings, alternative: Alternative
-) -> History:
-    """Return the history that a user would have had, with the settings of the added events."""
+) -> tuple[History, int]:
+    """Return the history that a user would have had, and how many of its events keep their weights.
+
+    ``active`` holds the settings of the added events.
+    """
     history = real = travel.history_at(user, when)
+    n_pruned = 0
     removed = {_position(text) for text in alternative.without}
     if removed or alternative.refolds:
         earliest = travel.earliest(user)
@@ -194,6 +202,7 @@ def _history(
             )
         first = History(user) if start <= 0 else travel.history_at(user, Moment(offset=start - 1))
         history = refold(first, events, alternative=alternative, without=removed)
+        n_pruned = first.n_ids if alternative.refolds else 0
     settings = active.fold_settings_of(history)
     ts = from_timestamp_ms(history.clock_ms)
     offset = max(history.offset, real.offset, 0)
@@ -209,7 +218,7 @@ def _history(
         check_event(event)
         place = max(history.index, real.index) + 1
         history = apply(history, event, offset, place, settings)
-    return history
+    return history, n_pruned
 
 
 def _position(text: str) -> EventPosition:

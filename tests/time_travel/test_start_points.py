@@ -2,7 +2,7 @@
 
 import pytest
 
-from recstream.analysis import parse_ranges
+from recstream.analysis import Alternative, parse_ranges, what_if
 from recstream.checkpoints import Checkpoints, audit_horizon
 from recstream.control import read_timeline
 from recstream.core.history import History
@@ -252,3 +252,18 @@ def test_the_nearest_fold_has_all_histories_of_its_checkpoint(eventful, checkpoi
             if (history := folded(eventful, user, 0, manifest.offset - 1)).offset >= 0
         }
         assert len(fold.histories) == manifest.n_users
+
+
+def test_a_list_with_other_weights_says_how_many_pruned_events_keep_theirs(
+    eventful, checkpoints, snapshots
+):
+    partition = snapshots.partition("u1")
+    travel = TimeTravel(eventful.log, eventful.store, snapshots)
+    other = Alternative(half_life_days=1.0)
+    n_before = folded(eventful, "u1", partition, checkpoints.all(partition)[0].offset - 1).n_ids
+    assert what_if(travel, "u1", Moment(), other).n_pruned == 0
+
+    prune(eventful, checkpoints)
+
+    assert what_if(travel, "u1", Moment(), other).n_pruned == n_before > 0
+    assert what_if(travel, "u1", Moment(), Alternative(n=3)).n_pruned == 0

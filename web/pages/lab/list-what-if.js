@@ -8,7 +8,7 @@ import { api, shown } from "../../app/session.js";
 import { Field } from "../../components/field.js";
 import { ItemLink, RankedList, useTitles } from "../../components/items.js";
 import { Card, Empty, Fetched } from "../../components/states.js";
-import { reasonText, verb } from "../../elements/format.js";
+import { count, reasonText, verb } from "../../elements/format.js";
 import { momentOf, timeText } from "../../state/log-words.js";
 import { GenerationField, RulesFields, steeringOf } from "./alternative.js";
 
@@ -152,7 +152,7 @@ function Lists({ answer }) {
   const noteOf = (/** @type {string} */ item) => (now.has(item) ? reasonText(whys.get(item) ?? [], items, items[item]?.category ?? "", "the user") : html`<span class="tag" data-tone="bad">gone</span>`);
   const n = change.entered.length;
   const words = n + change.left.length + change.moved.length === 0 ? "The list would be the same." : `${n} would be new, ${change.left.length} would be gone, ${change.moved.length} would stand elsewhere.`;
-  return html`<p role="status" data-part="what-if-words">${words} ${isIdentical === true && html`<span class="muted">The list as it was is derived byte for byte.</span>`}</p>
+  return html`<p role="status" data-part="what-if-words">${words} ${isIdentical === true && html`<span class="muted">The list as it was is derived byte for byte.</span>`}${answer.n_pruned > 0 && html` <span class="muted">${count(answer.n_pruned)} events were pruned; they count as they did.</span>`}</p>
     <div class="boxes lab-lists">
       <section data-part="was"><h3 class="scrub-title">As it was</h3><p class="muted">generation ${before.generation}.${before.delta ?? 0}</p>
         <${RankedList} label="As it was" places=${before.items} noteOf=${noteOf} /></section>
