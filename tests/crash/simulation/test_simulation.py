@@ -17,7 +17,7 @@ import pytest
 
 import recstream.log.embedded.log
 import recstream.worker.fold
-from recstream.checkpoints import Checkpoints, retention
+from recstream.checkpoints import retention
 from recstream.core.history import table_rows
 from recstream.core.history.fold import apply
 from recstream.log import INTERACTIONS
@@ -133,11 +133,6 @@ def prune_as_wanted(checkpoints: Any, settings: Any, partition: int, _: int) -> 
     return max(0, end - settings.keep_interactions_events)
 
 
-def erase_nothing(*_: Any) -> dict[int, int]:
-    """Use checkpoints from before an erasure."""
-    return {}
-
-
 def continue_always(*_: Any) -> bool:
     """Continue from blocks whose next events were pruned."""
     return True
@@ -148,7 +143,6 @@ def continue_always(*_: Any) -> bool:
     ("owner", "name", "broken"),
     [
         (retention, "_interactions_cut", prune_as_wanted),
-        (Checkpoints, "erased", erase_nothing),
         (Snapshots, "_continues", continue_always),
     ],
 )
