@@ -109,7 +109,7 @@ class WhatIf(msgspec.Struct, frozen=True, kw_only=True):
     n_events : int
         Events in the history of ``after``.
     n_pruned : int
-        Of them, events that were pruned: they count as they did, whatever the alternative's weights.
+        Of these, events that were pruned: they keep the weights they were folded with.
     """
 
     before: Recommendations

@@ -110,7 +110,7 @@ def list_(
     left = ", ".join(each.item for each in found.change.left) or "none"
     text = f"{table(rows)}\nleft: {left}\nderived again: {derived}"
     if found.n_pruned:
-        text += f"\n{found.n_pruned:,} of the user's events were pruned; they count as they did"
+        text += f"\n{found.n_pruned:,} events of the user were pruned; they keep their old weights"
     say(found, text, as_json=as_json)
 
 

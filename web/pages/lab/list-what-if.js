@@ -152,7 +152,7 @@ function Lists({ answer }) {
   const noteOf = (/** @type {string} */ item) => (now.has(item) ? reasonText(whys.get(item) ?? [], items, items[item]?.category ?? "", "the user") : html`<span class="tag" data-tone="bad">gone</span>`);
   const n = change.entered.length;
   const words = n + change.left.length + change.moved.length === 0 ? "The list would be the same." : `${n} would be new, ${change.left.length} would be gone, ${change.moved.length} would stand elsewhere.`;
-  return html`<p role="status" data-part="what-if-words">${words} ${isIdentical === true && html`<span class="muted">The list as it was is derived byte for byte.</span>`}${answer.n_pruned > 0 && html` <span class="muted">${count(answer.n_pruned)} events were pruned; they count as they did.</span>`}</p>
+  return html`<p role="status" data-part="what-if-words">${words} ${isIdentical === true && html`<span class="muted">The list as it was is derived byte for byte.</span>`}${answer.n_pruned > 0 && html` <span class="muted">${count(answer.n_pruned)} events of the user were pruned; they keep their old weights.</span>`}</p>
     <div class="boxes lab-lists">
       <section data-part="was"><h3 class="scrub-title">As it was</h3><p class="muted">generation ${before.generation}.${before.delta ?? 0}</p>
         <${RankedList} label="As it was" places=${before.items} noteOf=${noteOf} /></section>
