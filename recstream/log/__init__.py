@@ -3,7 +3,6 @@
 In: records to append. Out: records by topic, partition and offset. Topic names are in `topics`.
 """
 
-from recstream.log.dead_letters import find_letter, original_content, read_letter, record_to_send
 from recstream.log.decode import dead_letter, decode, decode_record, json_value
 from recstream.log.open import open_log
 from recstream.log.partitioner import partition_for
@@ -26,6 +25,12 @@ from recstream.log.reading import (
     read_records,
     require_kept,
     start_of_newest,
+)
+from recstream.log.resend_dead_letters import (
+    find_letter,
+    original_content,
+    read_letter,
+    record_to_send,
 )
 from recstream.log.topics import (
     CATALOGUE,

@@ -43,8 +43,8 @@ from recstream.models import announcements, start_of_generations
 from recstream.process import COMPILING
 from recstream.runtime.demo_shop import is_empty, seed_shop
 from recstream.runtime.doctor import check_port, prepare_data_dir
+from recstream.runtime.start_traffic import BridgeTraffic
 from recstream.runtime.supervisor import DirectoryLock, Role, Supervisor, role_command
-from recstream.runtime.traffic import BridgeTraffic
 from recstream.settings import Settings, child_environ, unknown_variables
 from recstream.simulate import is_seeded
 

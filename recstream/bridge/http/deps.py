@@ -13,7 +13,7 @@ from recstream.bridge.push import ConnectionLoop, Hub
 from recstream.bridge.readiness import Readiness
 from recstream.bridge.recommender import Recommender
 from recstream.bridge.shelves import ShelfMaker
-from recstream.bridge.traffic import TrafficSwitch
+from recstream.bridge.traffic_switch import TrafficSwitch
 from recstream.bridge.views import (
     DedupWindow,
     Items,

@@ -221,7 +221,7 @@ def events(settings: Settings, file: str, query: str | None, as_json: bool, **ho
           --user user_id --item sku --time at --type purchase
       recstream import events kafka://localhost:9092/clicks --mapping clicks.json --follow
     """
-    from recstream.importers.files.convert import query_rows, spooled
+    from recstream.importers.files.to_json_lines import query_rows, spooled
 
     if file.startswith("kafka://"):
         _topic(settings, file, how, as_json=as_json)

@@ -12,7 +12,7 @@ from recstream.core.content.clean import (
     column_name,
 )
 from recstream.core.content.columns import AttributeColumns
-from recstream.core.content.item_factors import CONTENT_WEIGHT, ContentModel
+from recstream.core.content.content_model import CONTENT_WEIGHT, ContentModel
 from recstream.core.content.nearest import FeatureIndex
 from recstream.core.content.score_scale import (
     COLD_START_BOOST,

@@ -16,7 +16,7 @@ import numpy as np
 from scipy import sparse
 
 from recstream.core.als import ALSModel
-from recstream.core.content.item_factors import trust
+from recstream.core.content.content_model import trust
 from recstream.core.neighbours import Neighbours, SeedRule, gather, seed_weights
 from recstream.core.numeric.arrays import Float32s, Int64s
 from recstream.core.validation import as_csr_rows

@@ -52,7 +52,7 @@ class Generation:
     content, behaviour : Neighbours, optional
         Neighbours by content and by behaviour; the generation takes them over.
     content_arrays : mapping, optional
-        Named arrays for the next training: `recstream.core.content.item_factors`.
+        Named arrays for the next training: `recstream.core.content.content_model`.
     catalogue_offset : int
         Next offset of the catalogue topic; earlier records are in ``details``.
     index : ItemIndex, optional

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
 from recstream.errors import InvalidInput
-from recstream.importers.files.convert import converted, spooled_lines
 from recstream.importers.files.formats import (
     compression_of,
     is_feed,
@@ -30,6 +29,7 @@ from recstream.importers.files.formats import (
     why_no_text,
 )
 from recstream.importers.files.pipe import STANDARD_INPUT, spool
+from recstream.importers.files.to_json_lines import converted, spooled_lines
 
 MAX_LINE_BYTES = 4 << 20
 """A longer line is skipped and reported; it is never held in memory."""

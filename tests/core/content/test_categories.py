@@ -9,7 +9,7 @@ from hypothesis import given
 
 from recstream.core.content.categories import category_levels, is_within
 from recstream.core.content.clean import clean_product
-from recstream.core.content.item_factors import ContentModel
+from recstream.core.content.content_model import ContentModel
 from recstream.core.content.tokens import _SIGNS, MAX_SIGNS, token_bags, words
 from recstream.core.records import Item
 

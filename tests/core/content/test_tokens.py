@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from recstream.core.columns import IdTable
 from recstream.core.content import ItemDetails
 from recstream.core.content.columns import AttributeColumns
-from recstream.core.content.item_factors import ContentModel
+from recstream.core.content.content_model import ContentModel
 from recstream.core.content.tokens import (
     MAX_WORD_CHARACTERS,
     MAX_WORDS,

@@ -17,8 +17,8 @@ import pytest
 
 from recstream.errors import InvalidInput
 from recstream.importers.files import convert
-from recstream.importers.files.convert import query_rows, spooled
 from recstream.importers.files.file import InputFile
+from recstream.importers.files.to_json_lines import query_rows, spooled
 from tests.importers.imports import imported
 
 

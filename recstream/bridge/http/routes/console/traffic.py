@@ -7,7 +7,7 @@ import msgspec
 from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.problems import HttpProblem
 from recstream.bridge.http.routing import route
-from recstream.bridge.traffic import TrafficState
+from recstream.bridge.traffic_switch import TrafficState
 from recstream.simulate import is_seeded
 
 MAX_RATE = 1000.0

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from recstream.core.content.item_factors import ContentModel, FeatureIndex
+from recstream.core.content.content_model import ContentModel, FeatureIndex
 from recstream.core.records import Item
 
 GUITAR = Item(item="g", title="Acoustic guitar", brand="Acme", category="Music > Strings")
