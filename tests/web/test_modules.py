@@ -1,5 +1,6 @@
 """The page's modules, run by Node as a browser would load them: no build step, no packages."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -21,3 +22,17 @@ def test_the_modules_of_the_page_keep_their_rules(suite):
     )
 
     assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_types_that_the_page_takes_from_the_api_exist():
+    web = HERE.parents[1] / "web"
+    types = (web / "connection" / "messages.d.ts").read_text("utf-8")
+    declared = set(re.findall(r"^export (?:interface|type) (\w+)", types, re.MULTILINE))
+    taken = {
+        (name, path.name)
+        for path in web.rglob("*.js")
+        for name in re.findall(r"(?:\bwire|messages\.d\.ts\"\))\.(\w+)", path.read_text("utf-8"))
+    }
+
+    assert ("Reason", "protocol.js") in taken
+    assert not {each for each in taken if each[0] not in declared}

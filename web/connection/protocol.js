@@ -22,8 +22,8 @@ export const SUBPROTOCOL = "recstream.v1";
  * @typedef {Required<Omit<wire.TrainingProgress, "type" | "ts">>} Training
  * @typedef {Required<Pick<wire.RecsMessage, "type" | "rec_id" | "user" | "epoch" | "partition" | "offset" |
  *   "generation" | "delta" | "as_of" | "source">> & {items: Place[], lineage: Lineage}} Recs
- * @typedef {Required<Pick<wire.ShelfItem, "item" | "share" | "shared">>} ShelfPlace
- * @typedef {Pick<wire.Shelf, "item" | "event"> & {items: ShelfPlace[]}} ShelfOf
+ * @typedef {Required<Pick<wire.ViewedEntry, "item" | "share" | "shared">>} ShelfPlace
+ * @typedef {Pick<wire.ViewedShelf, "item" | "event"> & {items: ShelfPlace[]}} ShelfOf
  * @typedef {Pick<wire.ShelvesAnswer, "rec_id" | "user" | "generation"> & {shelves: ShelfOf[]}} Shelves
  * @typedef {{generation: number, nUsers: number, nItems: number, nInteractions: number,
  *   trainSeconds: number, createdMs: number}} Model
