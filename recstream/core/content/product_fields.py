@@ -49,14 +49,22 @@ def read_product_fields(found: Mapping[str, Any]) -> ProductFields:
     if vector is None:
         unread.append(f"vector could not be read; expected at most {MAX_VECTOR} numbers")
     given = found.get("attributes", {})
-    given = given if isinstance(given, dict) else {"": None}
-    attributes = {
-        str(name): value
-        for name, value in list(given.items())[:MAX_ATTRIBUTES]
-        if _is_attribute(value)
-    }
-    if len(attributes) < len(given):
-        unread.append("attributes that are no text, number, boolean or list of texts")
+    if not isinstance(given, dict):
+        given = {}
+        unread.append(
+            "attributes could not be read; expected a JSON object; in CSV map columns: "
+            "--column attributes.size=Size"
+        )
+    first = dict(list(given.items())[:MAX_ATTRIBUTES])
+    attributes = {str(name): value for name, value in first.items() if _is_attribute(value)}
+    if len(first) < len(given):
+        unread.append(
+            f"more than {MAX_ATTRIBUTES} attributes; the first {MAX_ATTRIBUTES} were read"
+        )
+    if len(attributes) < len(first):
+        unread.append(
+            "an attribute was left out; expected a text, number, boolean or list of texts"
+        )
     return ProductFields(from_, until, vector or (), attributes, tuple(unread))
 
 

@@ -254,8 +254,8 @@ def test_an_item_as_the_api_takes_it_keeps_all_its_fields() -> None:
         ({"vector": [1, "a"]}, "vector could not be read; expected at most 4096 numbers"),
         ({"vector": [1.0] * 4097}, "vector could not be read; expected at most 4096 numbers"),
         ({"vector": [float("nan")]}, "vector could not be read; expected at most 4096 numbers"),
-        ({"attributes": {"a": {"b": 1}}}, "attributes that are no text, number, boolean or list of texts"),
-        ({"attributes": "red"}, "attributes that are no text, number, boolean or list of texts"),
+        ({"attributes": {"a": {"b": 1}}}, "an attribute was left out; expected a text, number, boolean or list of texts"),
+        ({"attributes": "red"}, "attributes could not be read; expected a JSON object; in CSV map columns: --column attributes.size=Size"),
     ],
 )  # fmt: skip
 def test_a_field_that_can_not_be_read_is_omitted_and_named(
@@ -266,6 +266,19 @@ def test_a_field_that_can_not_be_read_is_omitted_and_named(
     assert isinstance(cleaned, CleanProduct)
     assert cleaned.repairs == (repair,)
     assert (cleaned.item.until, cleaned.item.vector, cleaned.item.attributes) == (None, (), {})
+
+
+def test_too_many_attributes_are_named_besides_wrong_ones() -> None:
+    attributes = {f"a{n}": n for n in range(101)} | {"a0": None}
+
+    cleaned = clean_product({"asin": "B1", "title": "Mug", "attributes": attributes})
+
+    assert isinstance(cleaned, CleanProduct)
+    assert cleaned.repairs == (
+        "more than 100 attributes; the first 100 were read",
+        "an attribute was left out; expected a text, number, boolean or list of texts",
+    )
+    assert cleaned.item.attributes == {f"a{n}": n for n in range(1, 100)}
 
 
 def test_columns_of_a_table_become_attributes() -> None:
