@@ -13,7 +13,9 @@ TIMEOUT_S = 5.0
 
 
 class BridgeTraffic:
-    """Switches the traffic on in each bridge once: a bridge that was started again sends none.
+    """Switch synthetic traffic on once for each bridge process.
+
+    A restarted bridge sends none until it is asked again.
 
     Parameters
     ----------
@@ -44,17 +46,21 @@ class BridgeTraffic:
             token, _ = Authenticator(self._settings.secret, now=self._now_s).issue(None)
             headers["Authorization"] = f"Bearer {token}"
         request = urllib.request.Request(f"{url}/v1/traffic", body, headers, method="PUT")  # noqa: S310 - our own bridge
-        said = (
-            f"synthetic customers send {self._rate:g} events/s; the page's lab shows and stops them"
-        )
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT_S):  # noqa: S310
                 pass
         except urllib.error.HTTPError as error:
             if error.code == OVERLOADED:
                 return ""
-            said = f"no synthetic traffic: the bridge answered {error.code} {error.reason}"
+            self._process_id = process_id
+            return (
+                f"no synthetic traffic: PUT {url}/v1/traffic was answered {error.code} {error.reason}; "
+                "switch it on in the page's lab"
+            )
         except OSError:
             return ""
         is_first, self._process_id = self._process_id == 0, process_id
+        said = (
+            f"synthetic customers send {self._rate:g} events/s; the page's lab shows and stops them"
+        )
         return said if is_first else ""
