@@ -77,17 +77,21 @@ def recognise(source: Source, prefix: str = "") -> str:
 
 
 def _most_like(names: set[str], prefix: str) -> str:
-    """Return the preset that has most of the columns, and those that are missing; case does not count."""
+    """Return a hint: the preset with the largest share of its columns in the file, and the columns it lacks.
+
+    Upper and lower case count as equal.
+    """
     there = {name.casefold() for name in names}
     best, share = "", 0.5
     for name, each in presets().items():
         found = [column for column in each.recognise if column.casefold() in there]
         if name.startswith(prefix) and found and len(found) / len(each.recognise) > share:
-            missing = [column for column in each.recognise if column not in names]
-            best, share = (
-                f" ({name} also needs {', '.join(missing)})",
-                len(found) / len(each.recognise),
-            )
+            missing = [column for column in each.recognise if column.casefold() not in there]
+            share = len(found) / len(each.recognise)
+            best = f" ({name} also needs {', '.join(missing)})"
+            if not missing:
+                others = [column for column in each.recognise if column not in names]
+                best = f" ({name}: write the columns as {', '.join(others)})"
     return best
 
 

@@ -358,7 +358,8 @@ def test_a_mapping_of_several_rows_is_refused_for_a_topic(run: Callable[..., Any
     ("header", "expected"),
     [
         ("visitorid,event,itemid", "(retailrocket also needs timestamp)"),
-        ("TIMESTAMP,VISITORID,EVENT,ITEMID", "(retailrocket also needs timestamp, visitorid, event, itemid)"),
+        ("TIMESTAMP,VISITORID,EVENT,ITEMID", "(retailrocket: write the columns as timestamp, visitorid, event, itemid)"),
+        ("VISITORID,EVENT,itemid", "(retailrocket also needs timestamp)"),
         ("alpha,beta", "these columns: alpha, beta; name the columns"),
     ],
 )  # fmt: skip
