@@ -304,7 +304,12 @@ def decode_event(raw: bytes | memoryview | str) -> Event:
     InvalidEvent
     """
     return decode_json(
-        _decoder.decode, raw, InvalidEvent, max_bytes=MAX_EVENT_BYTES, known=_KNOWN_TYPES
+        _decoder.decode,
+        raw,
+        InvalidEvent,
+        max_bytes=MAX_EVENT_BYTES,
+        known=_KNOWN_TYPES,
+        kind=Event,
     )
 
 

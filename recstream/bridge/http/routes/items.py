@@ -324,7 +324,9 @@ def _read_item(index: int, raw: msgspec.Raw | bytes, *, is_batch: bool) -> Item 
     """Return an entry of a request as an item, or the reason of its rejection."""
     name = ""
     try:
-        fields = decode_json(_decode_fields, raw, InvalidJson, max_bytes=MAX_BODY_BYTES)
+        fields = decode_json(
+            _decode_fields, raw, InvalidJson, max_bytes=MAX_BODY_BYTES, kind=ItemFields
+        )
         name = fields.item
         check_depth(fields.attributes, InvalidJson, pointer="/attributes", depth=2)
         found = fields.as_item(name)

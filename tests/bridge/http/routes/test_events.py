@@ -105,6 +105,10 @@ def test_a_bad_event_of_a_batch_is_named_and_the_others_are_taken(world):
     assert answer.json["rejected"][0]["detail"].endswith(
         "known: impression, view, click, cart, purchase, rate, like, dislike, remove, profile"
     )
+    assert answer.json["rejected"][2]["detail"].endswith(
+        "unknown field `colour`; known: id, type, user, item, items, ts, value, session, rec_id, "
+        "context, properties"
+    )
 
 
 def test_a_batch_without_any_good_event_is_422_and_says_why(world):

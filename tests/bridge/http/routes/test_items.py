@@ -85,6 +85,7 @@ def test_a_catalogue_record_that_is_no_item_stops_nothing(world):
 def test_many_items_are_put_at_once_and_bad_ones_are_named(world):
     good = [{"item": f"bulk{n}", "title": f"Bulk {n}"} for n in range(3)]
     bad = [{"title": "no id"}, {"item": "x", "price": "free"}, 7, {"item": "a\nb"}]
+    bad.append({"item": "y", "colour": "red"})
 
     answer = world.post("/v1/items", [good[0], *bad, *good[1:]])
 
@@ -94,7 +95,10 @@ def test_many_items_are_put_at_once_and_bad_ones_are_named(world):
         (2, "/2/price", "invalid-type"),
         (3, "/3", "invalid-type"),
         (4, "/4/item", "invalid-name"),
+        (5, "/5/colour", "unknown-field"),
     ]
+    known = "known: item, title, category, brand, price, description, image, attributes, available"
+    assert known in answer.json["rejected"][-1]["detail"]
     assert world.records(CATALOGUE, "bulk2")[-1].offset == answer.json["position"]["offsets"]["0"]
     found = wait_until(lambda: world.get("/v1/items?ids=bulk2,none,bulk0,bulk2").json["items"][1:])
     assert [one["item"] for one in found] == ["bulk0"]
