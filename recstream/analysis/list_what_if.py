@@ -197,8 +197,8 @@ def _history(
             offset, place = min(removed - known, key=lambda each: each[0])
             where = str(offset) if place is None else f"{offset}.{place}"
             raise InvalidInput(
-                f"user {user!r} has no event at {where} up to offset {history.offset}; "
-                "GET /v1/events lists the user's events"
+                f"user {user!r} has no event at {where} among the kept offsets {earliest} to "
+                f"{history.offset}; GET /v1/events lists the user's events"
             )
         first = History(user) if start <= 0 else travel.history_at(user, Moment(offset=start - 1))
         history = refold(first, events, alternative=alternative, without=removed)

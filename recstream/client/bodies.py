@@ -154,7 +154,7 @@ class ListBody(TypedDict):
     known: NotRequired[bool]
     min_position: NotRequired[int | LogPosition | None]
     timeout_ms: NotRequired[int]
-    fields: NotRequired[list[Literal["details", "rank", "score", "was", "why"]]]
+    fields: NotRequired[list[Literal["details", "rank", "score", "was", "why"]] | None]
 
 
 class KindBody(ListBody):
@@ -169,7 +169,7 @@ class ShelfBody(ListRequest):
 
     min_position: NotRequired[int | LogPosition | None]
     timeout_ms: NotRequired[int]
-    fields: NotRequired[list[Literal["details", "rank", "score", "was", "why"]]]
+    fields: NotRequired[list[Literal["details", "rank", "score", "was", "why"]] | None]
     items: NotRequired[int]
     skip: NotRequired[int]
 
@@ -186,7 +186,7 @@ class RankBody(ListRequest):
 
     min_position: NotRequired[int | LogPosition | None]
     timeout_ms: NotRequired[int]
-    fields: NotRequired[list[Literal["details", "rank", "score", "was", "why"]]]
+    fields: NotRequired[list[Literal["details", "rank", "score", "was", "why"]] | None]
     user: NotRequired[str]
     items: NotRequired[list[str]]
     session: NotRequired[str]

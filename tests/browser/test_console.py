@@ -324,3 +324,11 @@ def test_what_was_pruned_is_named_and_not_tried_again(console, visit, shop):
     expect(page.locator("[data-state=empty]").first).to_contain_text(
         "no longer keeps this user's events"
     )
+
+    seen = {"id": "e", "type": "view", "user": "u2", "item": "p9", "ts": "2026-11-22T10:00:00Z"}
+    entry = {"partition": 0, "offset": 9, "index": 0, "appended_ts": 1, "event": seen}
+    kept = nothing | {"events": [entry], "is_pruned": True}
+    page.route("**/v1/users/u2/**", lambda route: route.fulfill(status=410, json=problem))
+    page.route("**/v1/events?user=u2&*", lambda route: route.fulfill(json=kept))
+    page.goto(f"{shop}/users/u2")
+    expect(page.get_by_text("1 moment with 1 event; older events were pruned")).to_be_visible()

@@ -7,7 +7,7 @@ from recstream.checkpoints import Checkpoints, audit_horizon
 from recstream.control import read_timeline
 from recstream.core.history import History
 from recstream.core.records import list_header
-from recstream.errors import BeyondHorizon
+from recstream.errors import BeyondHorizon, InvalidInput
 from recstream.log import INTERACTIONS, RECOMMENDATIONS, read_batches, read_records
 from recstream.models import DirectoryStore
 from recstream.replay import ReplayPlan, replay
@@ -267,3 +267,7 @@ def test_a_list_with_other_weights_says_how_many_pruned_events_keep_theirs(
 
     assert what_if(travel, "u1", Moment(), other).n_pruned == n_before > 0
     assert what_if(travel, "u1", Moment(), Alternative(n=3)).n_pruned == 0
+    gone = Alternative(half_life_days=1.0, without=("0",))
+    earliest = eventful.log.earliest(INTERACTIONS, partition)
+    with pytest.raises(InvalidInput, match=f"no event at 0 among the kept offsets {earliest} to"):
+        what_if(travel, "u1", Moment(), gone)

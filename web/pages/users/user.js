@@ -24,7 +24,7 @@ export function User({ id }) {
   const tools = html`<${CopyLink} /><a class="button button-small" href=${`/?user=${encodeURIComponent(id)}`}>Shop as this user</a><${Erase} id=${id} />`;
   return html`<${Page} title=${html`User ${id}`} tools=${tools}
       about="What this user did, and what each event did to the list: move the two handles, and compare the lists at both moments.">
-    <${Fetched} of=${events} what="The events">${(/** @type {any} */ data) => html`<${Timeline} id=${id} events=${data.events} hasMore=${data.has_more} hasHistory=${(history.data?.n_events ?? 0) > 0} />`}<//>
+    <${Fetched} of=${events} what="The events">${(/** @type {any} */ data) => html`<${Timeline} id=${id} events=${data.events} hasMore=${data.has_more} isPruned=${data.is_pruned} hasHistory=${(history.data?.n_events ?? 0) > 0} />`}<//>
     <div class="boxes">
       <div class="stack"><${History} history=${history} /><${Taste} id=${id} nEvents=${history.data?.n_events ?? 0} /></div>
       <${Shelves} id=${id} />
@@ -55,8 +55,8 @@ function momentText({ offset, entries }) {
   return `after “${did(event.type, titleOf(items, event.item))}”${more}, offset ${offset}, ${timeText(Date.parse(event.ts) || appended)}`;
 }
 
-/** @param {{id: string, events: any[], hasMore: boolean, hasHistory: boolean}} props */
-function Timeline({ id, events, hasMore, hasHistory }) {
+/** @param {{id: string, events: any[], hasMore: boolean, isPruned: boolean, hasHistory: boolean}} props */
+function Timeline({ id, events, hasMore, isPruned, hasHistory }) {
   const moments = useMemo(() => momentsOf(events), [events]);
   useTitles(moments.flatMap(({ entries }) => entries.map((/** @type {any} */ { event }) => event.item ?? "")).slice(-EVENTS));
   const { a, b } = address.value.query;
@@ -77,7 +77,8 @@ function Timeline({ id, events, hasMore, hasHistory }) {
     const next = handle === "a" ? { a: moments[at].offset, b: moments[Math.max(at, to)].offset } : { a: moments[Math.min(at, from)].offset, b: moments[at].offset };
     setQuery(next, { isReplacing: true });
   };
-  const about = `${plural(moments.length, "moment")} with ${plural(moments.reduce((n, { entries }) => n + entries.length, 0), "event")}${hasMore ? "; older ones are in the log" : ""}. A moment is a record of the log; one record can hold several events.`;
+  const older = hasMore ? "; older ones are in the log" : isPruned ? "; older events were pruned" : "";
+  const about = `${plural(moments.length, "moment")} with ${plural(moments.reduce((n, { entries }) => n + entries.length, 0), "event")}${older}. A moment is a record of the log; one record can hold several events.`;
   return html`<${Card} title="Timeline" about=${about}>
       <${Track} moments=${moments} from=${from} to=${to} onChoose=${(/** @type {number} */ at) => move(at < to ? "a" : "b", at)} />
       <${Handle} name="A" last=${last} at=${from} text=${momentText(moments[from])} onMove=${(/** @type {number} */ at) => move("a", at)} />

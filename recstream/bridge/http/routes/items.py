@@ -17,7 +17,7 @@ from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.problems import HttpProblem, invalid
 from recstream.bridge.http.routes.events import LogPosition, positioned
 from recstream.bridge.http.routes.list_query import (
-    EVERY_FIELD,
+    DEFAULT_FIELDS,
     AnswerFields,
     ListBody,
     ListParameters,
@@ -316,7 +316,7 @@ class ItemRoutes:
                 SimilarItem(item=one.item, score=one.score, why=one.why) for one in neighbours
             ),
         )
-        fields = body.fields if body.fields != EVERY_FIELD else (*EVERY_FIELD, "details")
+        fields = (*DEFAULT_FIELDS, "details") if body.fields is None else body.fields
         return self._fields.of(answer, fields)
 
 

@@ -19,7 +19,8 @@ from recstream.log import INTERACTIONS, partition_for
 DEFAULT_N, MAX_LIST = 20, 1_000
 N = "Items; default: the placement's size, else 20"
 Field = Literal["rank", "score", "was", "why", "details"]
-EVERY_FIELD: tuple[Field, ...] = ("rank", "score", "was", "why")
+DEFAULT_FIELDS: tuple[Field, ...] = ("rank", "score", "was", "why")
+_OMITTED = "Default: all but details; of similar items all"
 _JSON_PARAMETERS = ("filter", "boost", "context", "min_position")
 _LIST_PARAMETERS = ("exclude", "fields")
 _Body = TypeVar("_Body", bound="ListBody")
@@ -34,8 +35,9 @@ class ListBody(ListRequest, frozen=True, kw_only=True):
         The list must contain this event: `position` of the answer that accepted it, or its offset.
     timeout_ms : int
         How long to wait for it.
-    fields : tuple of str
-        Fields of each item, besides its id; ``details`` is its catalogue entry without `vector`.
+    fields : tuple of str or None
+        Fields of each item, besides its id; ``details`` is its catalogue entry without `vector`. None:
+        the route's default.
     """
 
     n: Annotated[int, msgspec.Meta(ge=1, le=MAX_LIST, description=N)] | None = None  # type: ignore[assignment]
@@ -50,9 +52,11 @@ class ListBody(ListRequest, frozen=True, kw_only=True):
         int, msgspec.Meta(ge=0, le=10_000, description="How long to wait for min_position")
     ] = 2_000
     fields: Annotated[
-        tuple[Field, ...],
-        msgspec.Meta(description="Fields of each item besides its id; details: catalogue entry"),
-    ] = EVERY_FIELD
+        tuple[Field, ...] | None,
+        msgspec.Meta(
+            description="Fields of each item besides its id; details: catalogue entry. " + _OMITTED
+        ),
+    ] = None
 
     def request(self, steering: Steering | None) -> ListRequest:
         """Return what shapes the list: without what only concerns the answer.
@@ -120,7 +124,7 @@ class ListParameters(msgspec.Struct, frozen=True, kw_only=True):
         str,
         msgspec.Meta(
             description="Fields of each item besides its id, separated by commas: rank, score, "
-            "was, why, details"
+            "was, why, details. " + _OMITTED
         ),
     ] = ""
 
@@ -142,10 +146,11 @@ class AnswerFields:
     def __init__(self, deps: Deps) -> None:
         self._catalogue = deps.items.catalogue
 
-    def of(self, answer: msgspec.Struct, fields: tuple[Field, ...], **more: Any) -> Response:
+    def of(self, answer: msgspec.Struct, fields: tuple[Field, ...] | None, **more: Any) -> Response:
         """Return an answer with these fields of each item of its list or shelves, and more of its own."""
-        if fields == EVERY_FIELD and not more:
+        if fields is None and not more:
             return json_response(answer)
+        fields = DEFAULT_FIELDS if fields is None else fields
         plain = msgspec.to_builtins(answer) | more
         entries = [one for each in plain.get("shelves", [plain]) for one in each["items"]]
         unwanted = {*get_args(Field)} - {*fields}

@@ -86,7 +86,9 @@ class UserEvents(msgspec.Struct, frozen=True, kw_only=True):
     Attributes
     ----------
     next : int or None
-        Value of ``before`` for older events; null at the beginning of the log.
+        Value of ``before`` for older events; null where no older events are kept.
+    earliest : int
+        First offset of the partition that the log keeps. Above 0, older events were pruned.
     """
 
     user: str
@@ -94,6 +96,7 @@ class UserEvents(msgspec.Struct, frozen=True, kw_only=True):
     partition: int
     events: tuple[UserEvent, ...]
     next: int | None
+    earliest: int
 
 
 class _Typed(msgspec.Struct):
@@ -135,6 +138,7 @@ class LogRoutes:
             partition=partition,
             events=tuple(found),
             next=end if end > earliest else None,
+            earliest=earliest,
         )
 
     @route(

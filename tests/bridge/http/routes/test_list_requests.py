@@ -125,6 +125,22 @@ def test_fields_choose_what_an_item_of_the_answer_holds(shop):
     assert got.json["items"] == [{"item": "i0", "rank": 1}]
 
 
+def test_similar_items_have_details_unless_the_fields_that_are_asked_for_lack_them(shop):
+    shop.put_items(i0="low")
+    plain = "rank,score,was,why"
+
+    default = shop.get("/v1/items/i2/similar?n=1").json["items"]
+    asked = shop.get(f"/v1/items/i2/similar?n=1&fields={plain}").json["items"]
+    posted = shop.post("/v1/items/i2/similar", {"n": 1, "fields": plain.split(",")}).json["items"]
+
+    assert [{**one, "details": None} for one in asked] == [
+        {**one, "details": None} for one in default
+    ]
+    assert "details" in default[0]
+    assert "details" not in asked[0]
+    assert posted == asked
+
+
 def test_a_list_contains_the_event_that_a_position_names(shop):
     shop.fold(event("writer", "i1"))
     partition = partition_for(b"writer", 2)

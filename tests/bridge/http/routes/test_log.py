@@ -11,7 +11,7 @@ from recstream.core.records import Item, TrainingRequested, WorkerStatus
 from recstream.log.embedded import maintain
 from recstream.log.port import NewRecord
 from recstream.log.topics import CATALOGUE, CONTROL, INTERACTIONS, PIPELINE
-from tests.bridge.bridge_world import event, partition_of
+from tests.bridge.bridge_world import event, partition_of, running
 
 
 def test_a_users_events_come_newest_first_with_their_place_in_the_log(world):
@@ -48,6 +48,22 @@ def test_the_newest_records_are_as_many_as_asked_for_where_offsets_have_gaps(wor
     found = world.get(f"/v1/log/{CATALOGUE}?limit=2").json["records"]
 
     assert [one["key"] for one in found] == ["b", "a"]
+
+
+def test_a_users_events_say_where_the_kept_ones_begin(tmp_path):
+    with running(tmp_path) as world:
+        partition = partition_of(world, "cut")
+        for item in ("a", "b", "c"):
+            world.log.append([NewRecord(INTERACTIONS, b"cut", encode_event(event("cut", item)))])
+        whole = [world.get("/v1/users/cut/events").json, world.get("/v1/events?user=cut").json]
+
+        world.log.delete_before(INTERACTIONS, partition, 2)
+
+        kept = [world.get("/v1/users/cut/events").json, world.get("/v1/events?user=cut").json]
+    assert [len(each["events"]) for each in (*whole, *kept)] == [3, 3, 1, 1]
+    assert [each["earliest"] for each in (whole[0], kept[0])] == [0, 2]
+    assert [each["is_pruned"] for each in (whole[1], kept[1])] == [False, True]
+    assert kept[0]["next"] is None
 
 
 def test_a_user_nobody_knows_has_no_events(world):

@@ -154,13 +154,20 @@ class FoundEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EventsFound(msgspec.Struct, frozen=True, kw_only=True):
-    """Events, newest first; fields as in `RecordsAnswer`."""
+    """Events, newest first; fields as in `RecordsAnswer`.
+
+    Attributes
+    ----------
+    is_pruned : bool
+        Whether older events of the partitions that were searched were pruned.
+    """
 
     epoch: str
     events: tuple[FoundEvent, ...]
     older: str
     n_scanned: int
     has_more: bool
+    is_pruned: bool
 
 
 class EventsQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -231,6 +238,7 @@ class SearchRoutes:
             older=encode_places(found.older),
             n_scanned=found.n_scanned,
             has_more=found.has_more,
+            is_pruned=any(self._log.earliest(INTERACTIONS, each) > 0 for each in partitions),
         )
 
 
