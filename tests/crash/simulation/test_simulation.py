@@ -141,10 +141,7 @@ def continue_always(*_: Any) -> bool:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("owner", "name", "broken"),
-    [
-        (retention, "_interactions_cut", prune_as_wanted),
-        (Snapshots, "_continues", continue_always),
-    ],
+    [(retention, "_interactions_cut", prune_as_wanted), (Snapshots, "_continues", continue_always)],
 )
 def test_broken_retention_is_found(
     tmp_path: Path, owner: Any, name: str, broken: Callable[..., Any]
