@@ -80,6 +80,7 @@ def test_popularity_alone_ranks_as_the_protocol_written_out(repeat: bool) -> Non
     assert replay.ranks.tolist() == expected
 
 
+@pytest.mark.slow
 def test_what_comes_later_changes_nothing_before() -> None:
     stream = made_up()
     cut = int(0.7 * len(stream))

@@ -129,6 +129,7 @@ def test_a_request_that_drips_ends_at_its_deadline(strict, start):
     assert time.monotonic() - started < 20
 
 
+@pytest.mark.slow
 def test_clients_that_read_slowly_delay_nobody_and_end_at_their_deadline(strict):
     request = b"GET /openapi.json HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 200
     with ExitStack() as stack:

@@ -73,6 +73,7 @@ def test_a_request_kept_alive_serves_several(world):
             file.read(length)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_drains_clients_and_ends_the_process_cleanly(tmp_path, number):
     process = subprocess.Popen([sys.executable, "-c", RUN, str(tmp_path)])

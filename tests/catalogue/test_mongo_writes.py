@@ -46,6 +46,7 @@ def items(**titles):
     return {name: Item(item=name, title=title) for name, title in titles.items()}
 
 
+@pytest.mark.slow
 def test_an_item_too_large_for_a_document_is_skipped():
     catalogue = Catalogue(Collection())
 

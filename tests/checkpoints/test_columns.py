@@ -106,6 +106,7 @@ RAW = st.one_of(
 SUFFIX = st.sampled_from(["p0", "p1", "p01", "p00", "p", "p-1", "px", "p2147483648", "r0", "l"])
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(st.dictionaries(SUFFIX, RAW, max_size=5))
 def test_whatever_bytes_rows_have_they_come_back(pages):

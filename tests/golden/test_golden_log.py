@@ -38,6 +38,7 @@ def replay(capsys):
     return replay
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_log_of_an_earlier_version_is_derived_again_byte_for_byte(version, tmp_path, replay):
     with tarfile.open(FOLDER / f"{version}.tar.xz") as archive:

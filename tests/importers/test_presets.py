@@ -228,6 +228,7 @@ def test_a_file_is_read_by_its_preset(name: str, run: Callable[..., Any], tmp_pa
         assert [each[:3] for each in in_time] == [each[:3] for each in expected]
 
 
+@pytest.mark.slow
 def test_standard_input_is_a_file(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "recstream", "import", "events", "-"]
     done = subprocess.run(
@@ -333,6 +334,7 @@ def test_items_that_ga4_could_not_name_are_none(run: Callable[..., Any], tmp_pat
     assert imported(tmp_path) == [("1026454.4271112504", "9195893", "view", at)]
 
 
+@pytest.mark.slow
 def test_an_error_in_standard_input_names_it(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "recstream", "import", "events", "-"]
     for content, said in (

@@ -4,6 +4,7 @@ import contextlib
 import io
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import HealthCheck, given, settings
 
 from recstream.bridge.push import log_record
@@ -75,6 +76,7 @@ def a_log(path, appended):
         yield log
 
 
+@pytest.mark.slow
 @settings(max_examples=20, suppress_health_check=list(HealthCheck))
 @given(appended=records)
 def test_trainer_bridge_and_catalogue_read_to_the_end(tmp_path_factory, appended):

@@ -153,6 +153,7 @@ print(generation.n_items, generation.items[3])
 """
 
 
+@pytest.mark.slow
 def test_processes_that_open_at_once_all_get_it(store, tmp_path):
     name, _ = stored(store, trained())
     readers = [

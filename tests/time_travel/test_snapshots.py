@@ -35,6 +35,7 @@ def snapshots(
     made.close()
 
 
+@pytest.mark.slow
 def test_a_history_at_any_offset_is_the_one_folded_from_the_beginning(
     eventful: World, snapshots: Snapshots
 ) -> None:

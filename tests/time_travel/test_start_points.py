@@ -254,6 +254,7 @@ def test_the_nearest_fold_has_all_histories_of_its_checkpoint(eventful, checkpoi
         assert len(fold.histories) == manifest.n_users
 
 
+@pytest.mark.slow
 def test_a_list_with_other_weights_says_how_many_pruned_events_keep_theirs(
     eventful, checkpoints, snapshots
 ):

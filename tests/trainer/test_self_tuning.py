@@ -46,6 +46,7 @@ def uses(hyperparameters, found: HyperparametersChosen) -> bool:
     return hyperparameters | found.hyperparameters == hyperparameters
 
 
+@pytest.mark.slow
 def test_a_choice_is_a_record_and_a_candidate_is_trained_by_it(place, settings):
     place.world.feed([single(each) for each in tastes()])
     trainer = place.trainer(settings=settings)
@@ -76,6 +77,7 @@ def test_a_choice_is_a_record_and_a_candidate_is_trained_by_it(place, settings):
         again.close()
 
 
+@pytest.mark.slow
 def test_training_again_from_the_log_agrees_with_what_self_tuning_trained(place, settings):
     place.world.feed([single(each) for each in tastes()])
     trainer = place.trainer(settings=settings)
@@ -171,6 +173,7 @@ def test_a_quick_search_does_not_wait_for_a_quiet_time_and_a_long_one_follows(se
     assert efforts == [(100, False), (200, False), (30_000, True)]
 
 
+@pytest.mark.slow
 def test_a_choice_that_is_not_better_is_no_record(place, settings, monkeypatch):
     monkeypatch.setattr(search, "MIN_ERRORS", math.inf)
     place.world.feed([single(each) for each in tastes()])

@@ -117,6 +117,7 @@ class BreakingRows(MemoryRows):
         super().write(partition, rows, changelog_offset)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.tuples(st.booleans(), st.integers(0, 4)), max_size=6),

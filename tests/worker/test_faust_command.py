@@ -71,6 +71,7 @@ def test_fausts_own_command_folds_events_and_stops_at_a_signal(world: World, tmp
     ))  # fmt: skip
 
 
+@pytest.mark.slow
 def test_fausts_own_command_lists_the_agent(tmp_path):
     done = subprocess.run(
         [*FAUST, "agents"],

@@ -75,6 +75,7 @@ def test_a_valid_event_with_a_time_beyond_the_calendar_stops_no_reader(world, ti
     assert world.engine.status.events == 1
 
 
+@pytest.mark.slow
 @calm
 @given(st.lists(st.tuples(values, times), max_size=5))
 def test_any_bytes_and_times_leave_the_worker_folding(tmp_path_factory, records):

@@ -49,6 +49,7 @@ def restart_the_log(place: Installation) -> None:
     place.world = type(place.world)(place.path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_after", [0, 40], ids=["shorter", "grown-again"])
 async def test_tables_of_a_future_that_was_restored_away_are_rebuilt(installation, caplog, n_after):
     events = some_events(120)
@@ -70,6 +71,7 @@ async def test_tables_of_a_future_that_was_restored_away_are_rebuilt(installatio
     assert "table set aside" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", ["MANIFEST-*", "*.log"])
 async def test_tables_that_were_cut_come_back_equal(installation, pattern):
     events = some_events(60)
@@ -179,6 +181,7 @@ async def test_a_full_disk_is_waited_out(installation, monkeypatch, caplog):
     assert installation.table() == installation.changelog() == calm_table(installation.path, events)
 
 
+@pytest.mark.slow
 async def test_a_worker_whose_end_takes_long_on_a_full_disk_starts_no_agent_again(
     installation, monkeypatch, caplog
 ):
@@ -214,6 +217,7 @@ async def test_a_worker_whose_end_takes_long_on_a_full_disk_starts_no_agent_agai
     assert installation.table() == installation.changelog() == calm_table(installation.path, events)
 
 
+@pytest.mark.slow
 async def test_no_list_follows_from_rows_that_are_older_than_the_log(installation, monkeypatch):
     """The log took a list, the table did not: the next list must know the one in the log."""
     monkeypatch.setattr(worker, "RESTART_S", 0.1)
@@ -248,6 +252,7 @@ async def test_no_list_follows_from_rows_that_are_older_than_the_log(installatio
     assert [each.differences for each in found] == [()] * PARTITIONS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("key", "value"),
     [

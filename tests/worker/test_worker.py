@@ -37,6 +37,7 @@ def _compiled():
     warm_up()
 
 
+@pytest.mark.slow
 async def test_an_event_becomes_a_list_while_generations_come_and_go(installation):
     world = installation.world
     async with installation.serving():
@@ -181,6 +182,7 @@ def test_tables_deleted_while_stopped_come_back(installation):
     assert CHANGELOG in installation.world.log.topics()
 
 
+@pytest.mark.slow
 async def test_a_user_is_forgotten_by_a_running_worker_to_the_last_byte(installation, monkeypatch):
     monkeypatch.setattr(forget, "GRACE_MS", 0)
     world, who = installation.world, "zoe-who-will-be-forgotten"
@@ -232,6 +234,7 @@ async def test_a_worker_killed_while_it_forgets_leaves_nothing_undone(
     assert installation.table() == {k: v for k, v in installation.changelog().items() if v}
 
 
+@pytest.mark.slow
 async def test_an_idle_worker_sends_heartbeats_with_its_lag(installation, monkeypatch):
     monkeypatch.setattr(loop, "HEARTBEAT_S", 0.2)
     world = installation.world
@@ -246,6 +249,7 @@ async def test_an_idle_worker_sends_heartbeats_with_its_lag(installation, monkey
     assert statuses[-1].ts > statuses[-2].ts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method", ["_ingest_waiting", "_follow_models", "rank_waiting_lists", "follow_control"]
 )

@@ -18,6 +18,7 @@ ITEMS = st.sampled_from(NAMES).flatmap(
 STEPS = st.lists(st.tuples(st.sampled_from(NAMES), ITEMS | st.none()), max_size=12)
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.sampled_from(NAMES[:3]), ITEMS, max_size=3), STEPS)
 def test_changes_of_many_items_at_once_are_those_of_one_after_another(first, steps):
     at_once, one_by_one = (ItemDetails.of(first, IdTable(NAMES)) for _ in range(2))

@@ -42,6 +42,7 @@ KNOWN = [
 MODEL = ContentModel.fit(KNOWN, np.eye(3, 4, dtype=np.float32))
 
 
+@pytest.mark.slow
 @settings(max_examples=80)
 @given(st.lists(ITEMS, max_size=3))
 def test_whatever_an_item_holds_its_features_are_of_length_one_or_empty(items):

@@ -136,6 +136,7 @@ def test_interpreted_kernels_make_the_lists_and_reasons_of_compiled_ones_bit_for
     assert interpreted == compiled
 
 
+@pytest.mark.slow
 @settings(max_examples=80)
 @given(
     made=documents(),

@@ -276,6 +276,7 @@ def test_an_arm_overrides_its_own_fields_and_keeps_the_rest() -> None:
     assert decode_steering(encode_steering(steering)) == steering
 
 
+@pytest.mark.slow
 def test_users_are_divided_by_their_ids_as_the_shares_say_and_anew_with_another_salt() -> None:
     shares = {"a": 0.5, "b": 0.3, "c": 0.2}
     text = {"arms": [{"name": name, "share": share} for name, share in shares.items()]}

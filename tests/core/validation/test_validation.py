@@ -293,6 +293,7 @@ def test_an_attribute_that_was_set_by_hand_is_checked_by_fit() -> None:
         estimator.fit(MATRIX)
 
 
+@pytest.mark.slow
 def test_the_case_that_ended_the_process_is_refused_in_a_process_of_its_own() -> None:
     program = """
 import numpy as np, scipy.sparse as sp

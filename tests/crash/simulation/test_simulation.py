@@ -43,6 +43,7 @@ def _quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
+@pytest.mark.slow
 def test_after_random_faults_nothing_is_lost_twice_or_different(tmp_path: Path) -> None:
     counts = simulate(tmp_path, seed=1, rounds=ROUNDS)
 
@@ -51,6 +52,7 @@ def test_after_random_faults_nothing_is_lost_twice_or_different(tmp_path: Path) 
     assert len(counts["faults"]) >= 5
 
 
+@pytest.mark.slow
 def test_after_random_faults_a_pruned_log_answers_from_its_horizon_on(tmp_path: Path) -> None:
     counts = simulate(tmp_path, seed=1, rounds=ROUNDS_PRUNED, new_world=PrunedWorld)
 

@@ -252,6 +252,7 @@ def test_json_that_nests_too_deep_is_left_out_by_that_name(
     assert "nests too deep" in str(done.report)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".dat"])
 @settings(max_examples=150, suppress_health_check=list(HealthCheck))
 @given(

@@ -45,6 +45,7 @@ async def test_a_batch_topic_gives_all_records_of_a_fetch_as_one_message(
     }
 
 
+@pytest.mark.slow
 async def test_a_batch_and_its_effects_are_one_transaction_that_faust_does_not_undo(
     log: EmbeddedLog, url: str, tmp_path: Path
 ) -> None:
@@ -85,6 +86,7 @@ async def test_a_slow_agent_is_handed_a_bounded_number_of_batches(
         await until(lambda: n_seen == 6_000)
 
 
+@pytest.mark.slow
 async def test_a_commit_makes_room_for_the_next_batch_without_anything_being_appended(
     log: EmbeddedLog, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,6 +161,7 @@ async def test_work_on_records_that_are_read_again_has_no_effects(
     assert held.refused == 1
 
 
+@pytest.mark.slow
 async def test_effects_that_no_record_asked_for_may_commit_what_is_committed_already(
     log: EmbeddedLog, url: str, tmp_path: Path
 ) -> None:

@@ -21,6 +21,7 @@ from tests.log.faust.transport_world import changelog_state, committed, put
 from tests.waiting import DEADLINE_S, until, wait_until
 
 
+@pytest.mark.slow
 async def test_a_worker_takes_partitions_over_before_it_gives_them_up_again(
     log: EmbeddedLog, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,6 +86,7 @@ async def test_a_worker_that_lost_its_partitions_can_not_write_effects_for_them(
     assert sum(log.high_watermark("out", p) for p in range(PARTITIONS)) == 0
 
 
+@pytest.mark.slow
 async def test_a_worker_that_has_stopped_can_not_write_effects(
     log: EmbeddedLog, url: str, tmp_path: Path
 ) -> None:

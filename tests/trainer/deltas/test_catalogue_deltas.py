@@ -216,6 +216,7 @@ def test_a_restarted_trainer_announces_what_was_not_announced_and_nothing_twice(
     assert merged == {"p40": None, "p41": summarise(product(41))}
 
 
+@pytest.mark.slow
 def test_a_catalogue_that_doubled_is_trained_on_without_events(place):
     trainer = place.trainer()
     work(trainer, place.announced)

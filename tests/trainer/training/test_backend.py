@@ -44,6 +44,7 @@ def job(world):
     return TrainingJob(everything, parent, 1, chosen, 0)
 
 
+@pytest.mark.slow
 def test_another_process_gives_the_same_bits_and_all_that_deltas_need(job, tmp_path):
     here = InProcessBackend().run(job, print)
     iterations = []
@@ -146,6 +147,7 @@ def test_it_is_stopped_while_the_trainer_is_behind_and_not_for_ever(job, tmp_pat
     assert results
 
 
+@pytest.mark.slow
 def test_folders_that_a_killed_trainer_left_are_deleted(job, tmp_path):
     dead = subprocess.run(
         [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
@@ -198,6 +200,7 @@ def test_a_process_with_an_unexpected_answer_is_ended(impostor, said):
         os.kill(process.pid, 0)
 
 
+@pytest.mark.slow
 def test_a_process_reports_a_job_that_can_not_be_read(tmp_path):
     with pytest.raises(TrainingFailed, match="must hold a training job, it does not"):
         backend._Process(tmp_path, tmp_path, 0).run(print)

@@ -159,6 +159,7 @@ def test_tasks_hold_no_secrets_and_executors_take_theirs(
     assert with_secrets(without_secrets(shop.settings)).kafka_sasl_password == "own"  # noqa: S105
 
 
+@pytest.mark.slow
 def test_a_head_item_and_a_heavy_user_are_blocks_of_their_own(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
