@@ -96,9 +96,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Origins, besides the bridge's own, whose pages may open a WebSocket."""
     max_connections: int = 10_000
     rate_limit: int = 2_000
-    """Requests and events a client may send each second; 0: no limit."""
+    """Requests and events that one client may send each second; 0: no limit."""
     allow_traffic: bool = False
-    """A bridge with a secret may send synthetic traffic (``PUT /v1/traffic``); one without always may."""
+    """Whether a bridge with a secret may send synthetic traffic; without one it always may."""
 
     # Lists
     list_size: int = 20
@@ -107,7 +107,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     half_life_days: float = 60.0
     """Half-life of an event's weight."""
     popularity_weight: float | None = None
-    """Weight of popularity, in typical scores; none: 0.2, or the value ``recstream tune`` chose."""
+    """Weight of popularity, in typical scores; none: 0.2, or the choice of self-tuning."""
     refresh_users: int = 2_000
     """Recently active users who get a new list after each new generation."""
 

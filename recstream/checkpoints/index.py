@@ -79,12 +79,12 @@ class Checkpoints:
         return erased
 
     def stored(self, partition: int) -> list[Manifest]:
-        """Return a partition's checkpoints whose files are there; all while the store is away."""
+        """Return a partition's checkpoints that have a file; if the store can't be reached, all of them."""
         found = self.all(partition)
         try:
             names = set(self.store.list())
         except (ModelStoreUnavailable, OSError) as error:
-            log.warning("checkpoints taken to be there, the store can't be listed: %s", error)
+            log.warning("checkpoint files not checked, the store can't be listed: %s", error)
             return found
         return [each for each in found if each.name in names]
 
@@ -177,7 +177,7 @@ class Checkpoints:
         The ``keep_checkpoints`` newest of each changelog stay, the newest verified one, and in a log whose
         first events are gone the oldest one that the rest continues. While events are pruned, some
         verified ones stay at distances of an eighth of what is kept: the log is cut at one of them, and
-        answers from the oldest on. A file that is gone replaces none that is there.
+        answers from the oldest on. A checkpoint whose file is missing does not count as one of those kept.
         """
         earliest = self.log.earliest(INTERACTIONS, partition)
         found = self.all(partition)
@@ -225,13 +225,16 @@ def _needed(found: Sequence[Manifest], settings: Settings, earliest: int) -> Ite
     if settings.prunes_interactions:
         last: Manifest | None = None
         for each in continued:
-            if each.is_verified and (last is None or _is_apart(last, each, settings)):
+            if each.is_verified and (last is None or _are_apart(last, each, settings)):
                 last = each
                 yield each
 
 
-def _is_apart(one: Manifest, other: Manifest, settings: Settings) -> bool:
-    """Return whether two checkpoints are an eighth of what is kept apart; a clock may be set back."""
+def _are_apart(one: Manifest, other: Manifest, settings: Settings) -> bool:
+    """Return whether two checkpoints are at least an eighth of the retained range apart.
+
+    ``abs()``: a clock may be set back.
+    """
     days, events = settings.keep_interactions_days, settings.keep_interactions_events
     ms, n = abs(other.made_ts - one.made_ts), other.offset - one.offset
     return bool((days and ms * STEPS >= days * DAY_MS) or (events and n * STEPS >= events))

@@ -109,7 +109,7 @@ def _interactions_cut(
 def _models_cut(event_log: EventLog, settings: Settings) -> int:
     """Return the offset before which announcements may go.
 
-    A generation whose artifact is gone replaces none: roles serve the one before it meanwhile.
+    Generations without an artifact do not count: roles serve an older one until a new one is trained.
     """
     store = open_store(settings.models_url)
     try:

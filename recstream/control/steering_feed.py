@@ -46,8 +46,8 @@ NEVER_SET = ActiveSteering(offset=-1, id="", requested_ts=0, steering=Steering()
 class SteeringFeed:
     """Reads the control topic on demand, at most every `LOOK_EVERY_S`; thread-safe.
 
-    One caller at a time reads the log, which may take long; a thread does, while the log is away. The
-    others answer by the newest document read so far, except before the first look.
+    One caller at a time reads the log, which may take long. While the log is away, a background thread
+    reads instead. Other callers get the newest known document, except before the first read.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ class SteeringFeed:
             self._read()
 
     def _read(self) -> None:
-        """Read on; whoever calls it holds ``_reading``, which is released."""
+        """Read new records. The caller has acquired ``_reading``; this method releases it."""
         is_away = False
         try:
             found = list(read_control(self._log, self._timeline.next_offset))

@@ -1,7 +1,7 @@
 """`import_events`: append a file's rows as events in time order, once.
 
-The file is read to its end first: that gives the time order and the digest of the content. An event's id is a hash of its line and fields, so the same row
-is the same event whenever it is read.
+The file is read to its end first: that gives the time order and the digest of the content. An event's
+id is a hash of its line and fields, so the same row is the same event whenever it is read.
 
 An import's progress is the offset of a consumer group named after the digest. It is committed with each
 append (on the embedded log in the same transaction): an interrupted import continues where it was, and
@@ -273,7 +273,7 @@ def import_progress(event_log: EventLog, digest: str) -> int:
 
 
 UNDOING = "-undo"
-"""Ends the names of an undoing and of its events."""
+"""Suffix of an undo's name and of its events' ids."""
 _NEWER_OPTIONS = ("session", "others", "item_suffix", "order", "fill", "on")
 """Options that imports of earlier versions lack: without them, an import keeps its name."""
 _DEFAULTS = ColumnMapping.__struct_fields__[-len(ColumnMapping.__struct_defaults__) :]

@@ -128,20 +128,23 @@ def import_topic(
 def _positions(
     event_log: EventLog, source: SourceTopic, report: ImportReport
 ) -> dict[TopicPartition, int]:
-    """Return where to read on in each partition; note what was imported before, and what is gone.
+    """Return the next offset of each partition.
+
+    Earlier progress and deleted records are added to the report.
 
     Raises
     ------
     InvalidInput
-        The source was made again.
+        The source was deleted and created again.
     """
     positions, n_already = {}, 0
     for tp, (low, high) in source.bounds.items():
         known = event_log.committed(source_group(source.name, tp)).get(PROGRESS, 0)
         if known > high:
             raise InvalidInput(
-                f"{known:,} records of {tp.topic}[{tp.partition}] were imported, but it ends at {high:,}: it "
-                "was deleted and made again; import it under another topic name"
+                f"the import has read {tp.topic}[{tp.partition}] up to offset {known}, but the "
+                f"topic now ends at {high}: it was deleted and created again. Copy it to a topic "
+                "with another name and import that"
             )
         n_already += known
         positions[tp] = max(known, low)
@@ -162,7 +165,10 @@ def _append(
     source: Sequence[Record],
     is_followed: Callable[[], bool],
 ) -> None:
-    """Append records, and the position behind those they are made of; a followed topic waits for the log."""
+    """Append records with the source position after them.
+
+    Retry while the log is away, if the topic is followed.
+    """
     while True:
         try:
             event_log.append(records, group=group, offsets={PROGRESS: source[-1].offset + 1})

@@ -172,9 +172,9 @@ class EventLog(ReadableLog, Protocol):
         """
 
     def n_waiting(self, topic: str, partition: int, offset: int) -> int:
-        """Return how many records a reader at an offset has still to get, at most.
+        """Return an upper bound of the records that a reader at an offset has not read yet.
 
-        On Kafka those of open transactions and behind them count too, which no reader gets yet.
+        On Kafka it includes records of open transactions and those after them.
         """
 
     def tail(self, positions: Mapping[TopicPartition, int]) -> Tail:

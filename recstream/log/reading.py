@@ -22,7 +22,7 @@ BACKWARDS_RECORDS = 8
 """Records that `read_backwards` reads first; each further chunk is twice as large, up to `READ_RECORDS`."""
 
 MAX_WARNED = 1_000
-"""Records that can't be read of which a process knows that it warned."""
+"""Number of unreadable records that a process remembers, to warn once about each."""
 
 _T = TypeVar("_T")
 _warned: set[tuple[str, int, int, int]] = set()
@@ -85,7 +85,7 @@ def read_backwards(
 ) -> Iterator[Record]:
     """Yield the records of a partition before ``stop`` (default: all), the newest first.
 
-    Clients name ``stop``: one beyond the end is the end.
+    ``stop`` may come from a client; a value beyond the end means the end.
     """
     end = event_log.high_watermark(topic, partition)
     end = end if stop is None else min(end, stop)

@@ -13,15 +13,15 @@ LOOK_S = 5.0
 def watch_topics(
     event_log: EventLog, stopping: threading.Event, fail: Callable[[BaseException], object]
 ) -> None:
-    """Look at a Kafka log's topics now and then, in a thread, until ``stopping`` is set.
+    """Check the topics of a Kafka log every `LOOK_S` seconds, in a thread.
 
-    A role that read on would take new records for old ones.
+    After a topic was created again, offsets mean other records, so the role must end.
 
     Parameters
     ----------
     fail : callable
-        Called in the thread with the error when a topic was deleted, made again, got other partitions, or
-        is cleaned up so that needed records would be deleted.
+        Called in the thread with the error when a topic was deleted, created again, got other
+        partitions, or has a cleanup policy that would delete needed records.
     """
     check = getattr(event_log, "check_topics", None)
     if check is None:
@@ -34,6 +34,6 @@ def watch_topics(
             except (LogRecreated, PartitionCountMismatch):
                 raise
             except LogError:
-                continue  # it is away, which all others notice
+                continue  # The log is away; other threads report it.
 
     start_thread("recstream-topics", look, stopping=stopping, fail=fail)

@@ -128,9 +128,10 @@ def write_batch(
     checkpoints : Checkpoints or None
         To start the histories from.
     basis : callable
-        Returns what is asked for.
+        Returns the basis of the requested batch.
     is_now : bool
-        A batch that was begun continues as of its own moment; else the one asked for must be the same.
+        True: continue an existing batch as of its own moment. False: its moment must equal the
+        requested one.
     progress : callable
         Receives the number of rows done and the number of all rows, as far as it is known.
 
@@ -175,8 +176,9 @@ def _check_same(folder: Path, found: BatchBasis, asked: BatchBasis, *, is_now: b
     for name in names:
         if getattr(found, name) != getattr(asked, name):
             raise InvalidInput(
-                f"{folder} holds a batch with {name} {getattr(found, name)}, you asked for "
-                f"{getattr(asked, name)}; choose another folder, or ask for the same to continue"
+                f"{folder} holds a batch with {name}={getattr(found, name)}, the command asks for "
+                f"{name}={getattr(asked, name)}; choose another folder, or repeat the first command "
+                "to continue it"
             )
 
 

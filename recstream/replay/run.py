@@ -116,7 +116,7 @@ def replay(
         Returns the fold of a partition at or before its range, e.g. from a checkpoint; default: an empty
         one at offset 0.
     """
-    # A list is published after its settings and its generation: what is read below knows all of these.
+    # Read the ends first: settings and generations of these lists are then known.
     list_ends = {each: log.high_watermark(RECOMMENDATIONS, each) for each in plan.ranges}
     timeline = read_timeline(log)
     generations = Generations(log, store)
@@ -175,8 +175,8 @@ def find_lost_generations(
 ) -> frozenset[int]:
     """Return generations that can't be derived, though nothing is wrong.
 
-    Their artifact is gone and a forgotten user makes them, or what they were made from, underivable; or
-    retention deleted their announcement (``keep_models``).
+    Either their artifact is gone, and they or the generation they were made from may know a forgotten
+    user. Or retention deleted their announcement (``keep_models``).
     """
     pruned = min(generations.announced, default=0) if log.earliest(MODELS, 0) else 0
     not_derivable = {each.number for each in retrained if not each.derived}

@@ -90,8 +90,8 @@ class Generations:
             return max(found)
         if earliest := self._log.earliest(MODELS, 0):
             raise BeyondHorizon(
-                f"{MODELS} keeps announcements from offset {earliest} on; those by then were pruned "
-                "(keep_models), name a later moment"
+                f"no model is known for that moment: announcements before offset {earliest} of "
+                f"{MODELS} were pruned (setting keep_models); name a later moment"
             )
         raise NotFound(
             "no model had been announced by then, so nobody had a list; a trainer makes one, or name a "

@@ -6,8 +6,8 @@ For each `ForgetRequested` whose user is in a partition of this worker:
 2. wait `GRACE_MS`, so that readers delete the user by the tombstones;
 3. on the embedded log, blank the user's records and the tombstones' keys (`recstream.erasure.erase`).
    Delete the partition's older checkpoints. If no event came since, append an empty one, so that new
-   checkpoints get another offset. Request them if events were pruned. On Kafka, delete the partition's older records
-   (`recstream.erasure.Truncation`);
+   checkpoints get another offset. If events were pruned, request new checkpoints. On Kafka, delete the
+   partition's older records (`recstream.erasure.Truncation`);
 4. rewrite the table's files without the rows;
 5. erase the request.
 
@@ -95,7 +95,7 @@ class Forgetter:
         self._next_ms = 0
         self._finished: frozenset[str] | None = None
         self.copies: set[int] = set()
-        self._met: dict[tuple[str, type], int] = {}
+        self._first_seen_ms: dict[tuple[str, type], int] = {}
         self._after_ms = 0
         self._truncation: Truncation | None = None
         if not isinstance(event_log, EmbeddedLog) and checkpoints is not None:
@@ -141,7 +141,9 @@ class Forgetter:
             )
             if ready:
                 due.append(DueErasure(number, ready))
-        self._met = {key: at for key, at in self._met.items() if key[0] in found.pending}
+        self._first_seen_ms = {
+            key: at for key, at in self._first_seen_ms.items() if key[0] in found.pending
+        }
         self._seen = seen
         self._next_ms = now_ms + self._pause_ms(by_partition, found.begun)
         return due
@@ -169,13 +171,17 @@ class Forgetter:
         )
 
     def _waited_ms(self, record: ForgetRequested | Forgotten, now_ms: int) -> int:
-        """Return how long a record waits, by its time or since it was met here: its clock may be ahead."""
+        """Return how long a record has waited.
+
+        The longer of the times since its own time and since this worker first saw it: its writer's
+        clock may be ahead.
+        """
         if isinstance(record, ForgetRequested):
             written_ts = record.requested_ts
         else:
             written_ts = record.forgotten_ts
-        met_ts = self._met.setdefault((record.id, type(record)), now_ms)
-        return now_ms - min(written_ts, met_ts)
+        first_seen_ms = self._first_seen_ms.setdefault((record.id, type(record)), now_ms)
+        return now_ms - min(written_ts, first_seen_ms)
 
     def erase(self, due: DueErasure) -> DueErasure:
         """Erase the users' records; return the completed requests. Any thread may call it."""

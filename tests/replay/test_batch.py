@@ -183,9 +183,9 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(
 @pytest.mark.parametrize(
     ("asked", "name"),
     [
-        ({"what": "similar"}, "what lists, you asked for similar"),
-        ({"form": "parquet"}, "format jsonl, you asked for parquet"),
-        ({"n": 6}, "n 5, you asked for 6"),
+        ({"what": "similar"}, "what=lists, the command asks for what=similar"),
+        ({"form": "parquet"}, "format=jsonl, the command asks for format=parquet"),
+        ({"n": 6}, "n=5, the command asks for n=6"),
         ({"when": Moment(timestamp_ms=2**42)}, "now"),
     ],
 )

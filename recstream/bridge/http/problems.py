@@ -96,7 +96,7 @@ class HttpProblem(RecstreamError):
 
 
 def encode_json(value: Any) -> bytes:
-    """Return a value as a line of JSON: its end keeps a terminal's prompt off the answer."""
+    """Return a value as JSON with a line end, so that a shell prompt starts on its own line."""
     return msgspec.json.encode(value) + b"\n"
 
 

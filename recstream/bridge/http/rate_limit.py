@@ -25,7 +25,7 @@ def identity() -> Identity:
 class RateLimiter:
     """A token bucket for each client. Thread-safe.
 
-    A client is the user of a token, or else a network address: of IPv6 its network of 64 bits.
+    A client is the user of a token, else an IPv4 address or a /64 network of IPv6.
 
     Parameters
     ----------
@@ -76,7 +76,9 @@ class RateLimiter:
 
 
 def _network(address: str) -> str:
-    """Return what an address counts as: of IPv6 the network of 64 bits, since one client may have it all.
+    """Return the name of a client without a token: its IPv4 address, or its /64 network of IPv6.
+
+    One client may have all addresses of such a network.
 
     >>> _network("2001:db8::1") == _network("2001:db8::2"), _network("::ffff:10.0.0.1")
     (True, '10.0.0.1')

@@ -39,8 +39,8 @@ class PipelinePoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     hit_10, mrr : float or None
         How well lists predicted the newest events, over all users.
     freshness : tuple of int
-        Lists of fresh events since the point before, by their freshness: counts up to each bound, then the rest. Empty
-        without lists.
+        Number of lists since the previous point, by freshness: one count up to each bound, then the
+        rest. Only lists of fresh events count. Empty without lists.
     """
 
     ts: int

@@ -166,7 +166,8 @@ class Status:
     ) -> None:
         """Keep a process's newest status, and when it came.
 
-        Clocks of machines differ: only the age of a status from before this bridge is by its own time.
+        Clocks differ between machines, so age counts from arrival. Only statuses written before this
+        bridge started are aged by their own time.
         """
         statuses.pop(name, None)
         statuses[name] = status

@@ -187,7 +187,7 @@ def _describe(report: Report, *, verify: bool) -> str:
     if verify:
         n_lists = sum(each.lists for each in report.partitions)
         found = [each for one in report.partitions for each in one.differences]
-        # Of the differences only the first are there.
+        # Reports keep only the first differences of a partition.
         is_gone = bool(found) and not any(each.published or each.derived for each in found)
         verdict = "not all can be derived" if is_gone else "NOT identical"
         if report.is_identical:

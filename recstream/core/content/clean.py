@@ -193,7 +193,7 @@ def _without_tags(text: str) -> str:
             closing = closings.get(kind)
             if kind not in closings or (closing is not None and closing.start() < at):
                 closing = closings[kind] = _CLOSING[kind].search(text, at)
-            # What is never closed is a tag like others; a comment then is text.
+            # An unclosed <script> or <style> counts as one tag; an unclosed comment stays text.
             found = closing or (None if kind == "!--" else _TAG.match(text, at))
             if found is None:
                 continue

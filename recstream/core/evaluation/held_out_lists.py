@@ -53,8 +53,9 @@ def _split(
         interactions.format == "csr" and np.array_equal(interactions.indices, rows.indices)
     ):
         msg = (
-            "at needs a CSR matrix with ascending columns and no repeated entries: each time is that of "
-            "an entry in this order"
+            "at needs a CSR matrix with ascending columns and no repeated entries, got format "
+            f"{interactions.format!r}; call tocsr(), sum_duplicates() and sort_indices(), then make "
+            "at in that order"
         )
         raise InvalidInput(msg)
     times = np.zeros(len(owners), np.int64) if at is None else np.asarray(at)

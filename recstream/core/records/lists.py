@@ -58,7 +58,9 @@ class AsOf(msgspec.Struct, frozen=True, kw_only=True):
 
 
 FRESH_MS = 600_000
-"""An event appended later after its own time is old: imported, or sent late. Clocks may differ."""
+"""Maximum delay between an event's own time and its append.
+
+Later ones are imported or were sent late. The bound allows for clocks that differ."""
 
 
 class Lineage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -75,7 +77,7 @@ class Lineage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def is_fresh(self) -> bool:
-        """Whether the event was appended as it happened; one of an import was not."""
+        """Whether the event was appended at most `FRESH_MS` after its own time."""
         return 0 < self.appended_ts <= self.event_ts + FRESH_MS
 
 

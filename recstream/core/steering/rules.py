@@ -58,8 +58,8 @@ class AttributeTest(Strict, frozen=True, rename={"one_of": "in"}):
         ``in`` in JSON.
     min, max : number or text
         Numbers compare with numbers, times with a zone as times, other text with text (dates as
-        ``2026-11-22`` in order). ``{"now": s}``
-        compares with times: texts as RFC 3339 or dates, numbers as milliseconds since 1970.
+        ``2026-11-22`` in order). ``{"now": s}`` compares with times: texts as RFC 3339 or dates,
+        numbers as milliseconds since 1970.
     exists : bool
         Whether the item has the attribute at all.
     """

@@ -42,8 +42,9 @@ from recstream.core.steering.rules import (
 from recstream.errors import InvalidSetting, InvalidSteering
 
 MAX_REQUEST_TESTS = 100
-"""Conditions and attributes that filter and boosts of a request test together: each costs a look at every
-value of the items, and anybody may send a request."""
+"""Maximum number of conditions and attribute tests in one request.
+
+Each visits every distinct value of the items, and any client may send requests."""
 
 _decoder = msgspec.json.Decoder(Steering)
 _plain_decoder = msgspec.json.Decoder()
@@ -159,7 +160,8 @@ def check_request(request: ListRequest, steering: Steering | None) -> ListReques
         n_tests += _n_attributes(boost.where)
     if n_tests > MAX_REQUEST_TESTS:
         raise InvalidSteering(
-            f"expected at most {MAX_REQUEST_TESTS} conditions and attributes, got {n_tests}"
+            f"filter and boost together may test at most {MAX_REQUEST_TESTS} conditions and "
+            f"attributes, got {n_tests}; use one condition with several values"
         )
     return request
 

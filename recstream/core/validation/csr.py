@@ -158,7 +158,7 @@ def _as_csr(matrix: Any, name: str, *, with_weights: bool) -> tuple[Int64s, Int3
 
 
 def _summable(weights: NDArray[Any]) -> NDArray[Any]:
-    """Return weights whose sums don't overflow where their own type is narrow."""
+    """Return weights in a type whose sums do not overflow: integers become float64."""
     is_exact = weights.dtype.kind == "b" or weights.dtype in (np.float32, np.float64)
     return weights if is_exact else weights.astype(np.float64)
 

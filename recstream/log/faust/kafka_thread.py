@@ -37,7 +37,10 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         timeout: float | None = None,  # noqa: ASYNC109 - the driver's own
         max_records: int | None = None,
     ) -> Any:
-        """Fetch; a batch that aiokafka can't read, as a header's name is no UTF-8, by the log's reader."""
+        """Fetch records.
+
+        Read a batch by the log's own reader if aiokafka can't decode it (a header name that is not UTF-8).
+        """
         tps = [driver.ensure_aiokafka_TP(tp) for tp in active_partitions or ()]
         subscription = consumer._subscription.subscription  # noqa: SLF001 - `position` waits
         assigned = subscription and subscription.assignment
@@ -56,7 +59,10 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     async def _fetch_by_log(
         self, consumer: aiokafka.AIOKafkaConsumer, positions: Mapping[aiokafka.TopicPartition, int]
     ) -> dict[aiokafka.TopicPartition, list[Any]]:
-        """Read from these positions, which an unreadable batch leaves undefined, and go on behind them."""
+        """Read from the given positions and seek behind them.
+
+        After a failed batch, aiokafka's own positions are undefined.
+        """
         event_log = cast(Any, self.consumer.transport).log
         found = {
             tp: await asyncio.to_thread(

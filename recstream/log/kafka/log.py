@@ -266,7 +266,7 @@ class KafkaLog:
         return self._retry(lambda: self._offsets.watermarks(self._existing(topic, partition)))
 
     def n_waiting(self, topic: str, partition: int, offset: int) -> int:
-        """Return how many offsets follow from one on; 0 if they are transaction markers alone."""
+        """Return the number of offsets from one to the end, 0 if only transaction markers remain."""
         tp = self._existing(topic, partition)
         low, end = self._offsets.watermarks(tp, with_open=True)
         at = max(low, offset)

@@ -48,7 +48,8 @@ class ForeignTopic:
             }
         if None in bounds.values():
             raise LogUnavailable(
-                f"topic {self._topic} at {self._broker} does not tell its offsets; try again"
+                f"expected the offsets of topic {self._topic} at {self._broker}, got no answer in "
+                "time; check the broker and try again"
             )
         return bounds
 

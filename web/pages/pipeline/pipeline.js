@@ -93,7 +93,7 @@ function Hour({ hour }) {
         { label: "lists", values: speed.map(({ lists }) => lists), format: perSecond },
       ]} />
     <//>
-    <${Card} title="Freshness" about="Time from an event's append to its list's publication, for the lists of the last hour. Lists of imported events, and of a newer model alone, don't count.">
+    <${Card} title="Freshness" about="Time from a fresh event's append to its list's publication, in the last hour. Not counted: lists of imported events, and lists made because of a new model.">
       ${fresh.total === 0
         ? html`<${Empty}>No list followed an event in the last hour.<//>`
         : html`<${Chart} label=${`Lists by freshness: ${fresh.words}`} isTime=${false} isBars=${true} xLabel="freshness" x=${fresh.labels.map((_, at) => at)}

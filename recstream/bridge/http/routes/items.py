@@ -280,7 +280,10 @@ class ItemRoutes:
         problems=_NO_ITEM,
     )
     def delete_item(self, item: str) -> Response:
-        """Remove an item from the catalogue, and withdraw it from lists; also one that events alone name."""
+        """Delete an item from the catalogue and withdraw it from all lists.
+
+        Items known from events only can be withdrawn too.
+        """
         if not self._shelves.may_list(item):
             self.get_item(item)
         is_readable = self._items.change(item, None)

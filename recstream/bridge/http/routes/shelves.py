@@ -83,7 +83,7 @@ class ViewedEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     rank : int
         In the list that the shelves are made from.
     share : float
-        The entry's part of all positive terms of the score.
+        Share of the history entry in the sum of the score's positive terms.
     shared : tuple of str
         Common features of the item and the entry's item: ``brand: Acme``.
     """
