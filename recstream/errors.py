@@ -133,7 +133,7 @@ class LogCorrupt(LogError):
 
 
 class LogRecreated(LogError):
-    """Topics were deleted or made again: offsets that were kept elsewhere mean other records now."""
+    """Topics were deleted or created again: offsets kept elsewhere mean other records now."""
 
 
 class OffsetOutOfRange(LogError):

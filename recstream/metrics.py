@@ -50,7 +50,8 @@ FOLD_IN_DURATION = Gauge(
 )
 FRESHNESS = Histogram(
     "recstream_freshness_seconds",
-    "Time from a fresh event's append until its list is ranked, published and sent; lists sent to a browser.",
+    "Time from a fresh event's append until its list is ranked, published and sent; lists sent "
+    "to a browser.",
     ("stage",),
     buckets=_LATENCY_S,
     registry=REGISTRY,

@@ -75,7 +75,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     data_dir: str = "recstream-data"
     """Folder of the embedded log, tables, views and models."""
     broker: str = ""
-    """``embedded:///path`` or ``kafka://host:port[;host:port]``; empty: embedded under ``data_dir``."""
+    """``embedded:///path`` or ``kafka://host:port[;host:port]``; empty: in ``data_dir``."""
     catalogue: str = ""
     """``embedded:///path`` or ``mongodb://…``; empty: embedded under ``data_dir``."""
     models: str = ""
@@ -122,7 +122,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     hyperparameters: dict[str, float | int | str | list[float]] = {}
     """More options of `recstream.ALS`, as ``recstream tune`` writes them."""
     self_tuning: bool = True
-    """Search hyper-parameters after the first training and while no events arrive; not if ``hyperparameters`` are set."""
+    """Search hyper-parameters, at first and while idle; not with ``hyperparameters``."""
     seed: int = 0
     threads: int = 0
     """Threads of training and ranking; 0: one a core."""
@@ -144,7 +144,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     keep_interactions_days: float = 0.0
     """Age of events that may be deleted behind a verified checkpoint."""
     keep_interactions_events: int = 0
-    """Events of a partition that are kept; older ones may be deleted behind a verified checkpoint."""
+    """Kept events of a partition; older ones may be deleted behind a verified checkpoint."""
     keep_lists_days: float = 0.0
     """Age of published lists that are deleted."""
     keep_models: int = 0
@@ -237,8 +237,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 def child_environ(settings: Settings) -> dict[str, str]:
     """Return this process's environment variables and the secrets, for a child process.
 
-    Everybody on the machine can read a command line; only the owner can read its variables. No child
-    imports modules from its working directory.
+    Everybody on the machine can read a command line; only the owner can read its variables. No
+    child imports modules from its working directory.
     """
     secrets = {
         f"RECSTREAM_{name.upper()}": getattr(settings, name)
@@ -249,7 +249,7 @@ def child_environ(settings: Settings) -> dict[str, str]:
 
 
 def unknown_variables(environ: Mapping[str, str] | None = None) -> list[str]:
-    """Return a sentence for each ``RECSTREAM_*`` variable that is no setting, with the nearest name.
+    """Return a sentence for each ``RECSTREAM_*`` variable that is no setting: the nearest name.
 
     >>> unknown_variables({"RECSTREAM_PARTITION": "8", "RECSTREAM_PORT": "80"})
     ['RECSTREAM_PARTITION is no setting; did you mean RECSTREAM_PARTITIONS?']
@@ -304,7 +304,7 @@ def load(
     environ : mapping, optional
         Default: `os.environ`.
     file : Path, optional
-        Default: ``RECSTREAM_CONFIG``, else ``recstream.toml`` in the working directory, if it exists.
+        Default: ``RECSTREAM_CONFIG``, else an existing ``recstream.toml`` in the working directory.
 
     Raises
     ------

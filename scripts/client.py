@@ -1,4 +1,4 @@
-"""Write the typed methods of `recstream.client`, and the types of the page, from the documents of the API.
+"""Write the typed methods of `recstream.client` and the page's types from the API's documents.
 
 ::
 
@@ -70,7 +70,7 @@ T = TypeVar("T")
 def _awaited(
     method: Callable[Concatenate[Any, P], T],
 ) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]:
-    """Return a method as that of a client whose ``call`` is a coroutine: it returns what ``call`` does."""
+    """Return a method with the type of one whose ``call`` is a coroutine."""
     return cast("Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]", method)
 
 
@@ -245,7 +245,7 @@ def optional(type_: str) -> str:
 
 
 def methods_page(document: Json) -> str:
-    """Return a module of the client's methods; those of asyncio are the same functions, typed to be awaited."""
+    """Return a module of the client's methods; asyncio's are the same, typed to be awaited."""
     bodies = schemas_of(document, bodies=True)
     answers = [name for name in schemas_of(document, bodies=False) if name not in bodies]
     lines = [METHODS_HEAD]
@@ -260,13 +260,14 @@ def methods_page(document: Json) -> str:
         lines.append(
             f"    def {name}({signature}) -> {answer}:\n"
             f'        """{operation["summary"].rstrip(".")}."""\n'
-            f"        answer: {answer} = self.call({method!r}, {path!r}, {{{parts}}}, {query}, {body})\n"
+            f"        answer: {answer} = self.call({method!r}, {path!r}, {{{parts}}}, "
+            f"{query}, {body})\n"
             f"        return answer"
         )
         awaited.append(f"    {name} = _awaited(Methods.{name})")
     lines.append(
         "class AsyncMethods:\n"
-        '    """The methods of `Methods`, to be awaited: ``call`` of `AsyncClient` is a coroutine."""\n\n'
+        '    """The methods of `Methods`, to be awaited: `AsyncClient.call` is a coroutine."""\n\n'
         + "\n".join(awaited)
     )
     return "\n\n".join(lines) + "\n"

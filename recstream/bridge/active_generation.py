@@ -209,7 +209,7 @@ class ActiveGeneration(Background):
                 raise
 
     def half_life_of(self, generation: Generation | None) -> float:
-        """Return the half-life that a generation was trained with: its lists must decay by the same."""
+        """Return the half-life of a generation's training: its lists must decay by the same."""
         if generation is None:
             return self.half_life_ms
         return float(generation.hyperparameters.get("half_life_ms", self.half_life_ms))

@@ -1,8 +1,8 @@
-"""Serve the Flask app by uvicorn: one event loop reads requests and writes answers, threads run the app.
+"""Serve the Flask app by uvicorn: one event loop for requests and answers, threads for the app.
 
 A thread is used only between the last byte of a request and the first byte of its answer, so slow
-clients hold none. A head has a deadline, body and answer a minimum rate. Requests with a single event go another way
-(`recstream.bridge.http.single_events`).
+clients hold none. A head has a deadline, body and answer a minimum rate. Single events are answered
+by `recstream.bridge.http.single_events`.
 """
 
 from __future__ import annotations
@@ -50,13 +50,7 @@ WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 class HttpServer(Background):
-    """uvicorn on a socket that is bound already, in a thread of its own.
-
-    Parameters
-    ----------
-    bound : socket
-    app : WSGI application
-    """
+    """uvicorn on a socket that is bound already, in a thread of its own."""
 
     def __init__(self, bound: socket.socket, app: WsgiApp, single_events: SingleEvents) -> None:
         super().__init__("http")
@@ -243,7 +237,7 @@ class _Protocol(H11Protocol):
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def data_received(self, data: bytes) -> None:
-        """Accept a single event, or pass the data to the parser; refuse what it can't read in any way."""
+        """Accept a single event, or pass the data to the parser; refuse what it can't read."""
         self._n_received += len(data)
         if self._is_appending:
             self._unread += data
@@ -338,7 +332,7 @@ class _Protocol(H11Protocol):
                 status = HTTPStatus(error.error_status_hint)
             detail = f"expected an HTTP/1.1 request, got another: {error}"
         if status == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
-            detail = f"expected a request's head, and each line of its body's chunks, in at most {MAX_HEAD_BYTES} bytes"
+            detail = f"expected a head, and each chunk's line, of at most {MAX_HEAD_BYTES} bytes"
         body = encode_json(
             {
                 "type": "urn:recstream:problem:malformed-request",

@@ -1,7 +1,8 @@
-"""Readiness of worker, trainer and bridge, with reasons: for `/health/ready`, the metric and the page.
+"""Readiness of worker, trainer and bridge with reasons: for `/health/ready`, metric and page.
 
-It comes from heartbeats and the true lag. A thread samples the log once a second: the end of each partition of interactions minus the offset
-that the workers committed. Nothing else here asks the log, so answers never wait for it.
+It comes from heartbeats and the true lag. A thread samples the log once a second: the end of each
+partition of interactions minus the offset that the workers committed. Nothing else here asks the
+log, so answers never wait for it.
 """
 
 import logging
@@ -119,8 +120,8 @@ class Readiness(Background):
     parts : dict of str to callable
         Returns whether a part of the bridge works, by the reason to give if not.
     preparing : callable
-        Returns what the bridge does before it can make lists, such as ``preparing 100,000 products, 40 %``;
-        empty once it can.
+        Returns what the bridge does before it can make lists, such as
+        ``preparing 100,000 products, 40 %``; empty once it can.
     is_compiling : callable
         Returns whether the bridge's kernels are being compiled.
     note : callable

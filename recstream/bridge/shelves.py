@@ -66,8 +66,8 @@ class ShelfEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         Among all items of the shelf's kind.
     score : float
         ``trending``: log2 of the rate now to the item's own past. ``popular``: popularity, 1 for an
-        average item. ``newest``: part of the items that are older. ``bought-together``: lift, shrunk
-        towards 1. ``again``: probability that the item is due.
+        average item. ``newest``: part of the items that are older. ``bought-together``: lift,
+        shrunk towards 1. ``again``: probability that the item is due.
     """
 
     item: str

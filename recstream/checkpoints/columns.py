@@ -1,9 +1,9 @@
 """Parquet file of a checkpoint: table rows as columns, and back, byte for byte.
 
-One row of the file is a (user, item) entry. In front of a user's entries is a header row: its ``item``
-is null, and ``rest`` holds the user's other table rows (header, newest list, event ids) as they are. A
-page whose bytes its entries don't give again is kept in ``rest`` too. Users are in key order and never
-cross a row group, so that one user is read without the others.
+One row of the file is a (user, item) entry. In front of a user's entries is a header row: its
+``item`` is null, and ``rest`` holds the user's other table rows (header, newest list, event ids) as
+they are. A page whose bytes its entries don't give again is kept in ``rest`` too. Users are in key
+order and never cross a row group, so that one user is read without the others.
 """
 
 import io
@@ -40,8 +40,9 @@ COLUMNS = pa.schema(
         ("rest", pa.binary()),
     ]
 )
-"""``weight`` … ``rated_at_ms`` are the fields of `recstream.core.history.Entry` and `RatedEntry`. On a
-header row ``at_ms``, ``offset`` and ``n_events`` are the history's clock, newest offset and events."""
+"""``weight`` … ``rated_at_ms`` are the fields of `recstream.core.history.Entry` and `RatedEntry`.
+On a header row ``at_ms``, ``offset`` and ``n_events`` are the history's clock, newest offset and
+events."""
 
 ROWS_ALONE = frozenset({"kind", "rating_weight", "rated_at_ms", "page", "rest"})
 """Columns that the table's rows need and the entries' weights don't."""
@@ -63,7 +64,7 @@ class Counts(NamedTuple):
 
 
 def _table(keys: Sequence[bytes], values: Sequence[bytes]) -> tuple[pa.Table, Counts, int]:
-    """Return whole users' rows as one row group, its counts, and the number of pages kept as bytes."""
+    """Return whole users' rows as a row group, its counts, and the number of kept pages."""
     found = parse_rows(keys, values)
     users = pa.DictionaryArray.from_arrays(
         pa.array(found.user), _blocks(pa.string(), found.users, found.user_ends)

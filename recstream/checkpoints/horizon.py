@@ -8,8 +8,8 @@ from recstream.log import INTERACTIONS
 def audit_horizon(checkpoints: Checkpoints, partition: int) -> int:
     """Return the first offset from which a partition's histories can be derived at every offset.
 
-    0 while the log holds all events; else the oldest checkpoint that is stored and that the events still
-    continue. Without one, the log's end: nothing of the past can be answered.
+    0 while the log holds all events; else the oldest checkpoint that is stored and that the events
+    still continue. Without one, the log's end: nothing of the past can be answered.
     """
     event_log = checkpoints.log
     earliest = event_log.earliest(INTERACTIONS, partition)

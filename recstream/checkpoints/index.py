@@ -35,8 +35,8 @@ class Checkpoints:
     def all(self, partition: int | None = None) -> list[Manifest]:
         """Return the checkpoints that fit the log, oldest first.
 
-        Those of another epoch or partition count are left out, those ahead of the events, and those from
-        before the erasure of one of the partition's users.
+        Those of another epoch or partition count are left out, those ahead of the events, and those
+        from before the erasure of one of the partition's users.
         """
         if CHECKPOINTS not in self.log.topics():
             return []
@@ -79,7 +79,7 @@ class Checkpoints:
         return erased
 
     def stored(self, partition: int) -> list[Manifest]:
-        """Return a partition's checkpoints that have a file; if the store can't be reached, all of them."""
+        """Return a partition's checkpoints that have a file; all if the store can't be reached."""
         found = self.all(partition)
         try:
             names = set(self.store.list())
@@ -89,7 +89,7 @@ class Checkpoints:
         return [each for each in found if each.name in names]
 
     def newest(self, partition: int, changelog: str | None = None) -> Manifest | None:
-        """Return a partition's newest checkpoint, or the newest of a changelog's rows; else None."""
+        """Return the newest checkpoint of a partition, or of a changelog's rows; else None."""
         found = [each for each in self.all(partition) if changelog in {None, each.changelog}]
         return found[-1] if found else None
 
@@ -119,17 +119,18 @@ class Checkpoints:
     def newest_readable(
         self, partition: int, at_most: int | None = None, *, changelog: str | None = None
     ) -> tuple[Manifest, bytes] | None:
-        """Return the newest checkpoint whose file can be read, with the file; None if there is none.
+        """Return the newest checkpoint whose file can be read, with the file; else None.
 
-        One that is gone or damaged is logged, and the one before it is used. Without the store, none is.
+        One that is gone or damaged is logged, and the one before it is used. Without the store,
+        none is.
 
         Parameters
         ----------
         at_most : int, optional
             Only checkpoints at or before this offset.
         changelog : str, optional
-            Reading continues with this changelog. One of another, which workers with another ``app_id``
-            write, or ahead of it can't be used.
+            Reading continues with this changelog. One of another, which workers with another
+            ``app_id`` write, or ahead of it can't be used.
         """
         for manifest in reversed(self.all(partition)):
             if at_most is not None and manifest.offset > at_most:
@@ -143,7 +144,7 @@ class Checkpoints:
         return None
 
     def _require_of(self, manifest: Manifest, changelog: str) -> None:
-        """Raise `CheckpointError` if reading can't continue with a changelog behind a checkpoint."""
+        """Raise `CheckpointError` if a changelog doesn't continue a checkpoint."""
         if manifest.changelog != changelog:
             raise CheckpointError(
                 f"{manifest.name} has rows of {manifest.changelog}, not of {changelog}"
@@ -151,7 +152,8 @@ class Checkpoints:
         end = self.log.high_watermark(changelog, manifest.partition)
         if manifest.changelog_offset >= end:
             raise CheckpointError(
-                f"{manifest.name} is ahead of {changelog}[{manifest.partition}], which ends at {end}"
+                f"{manifest.name} is ahead of {changelog}[{manifest.partition}], which ends at "
+                f"{end}"
             )
 
     def put(self, manifest: Manifest, content: bytes) -> None:
@@ -160,7 +162,7 @@ class Checkpoints:
         self.announce(manifest)
 
     def announce(self, manifest: Manifest) -> None:
-        """Store a manifest next to its file, and announce it; a newer announcement replaces an older."""
+        """Store a manifest next to its file, and announce it; the newest announcement counts."""
         raw = encode_manifest(manifest)
         self.store.put(manifest_name(manifest.name), raw)
         self.log.append([NewRecord(CHECKPOINTS, manifest.name.encode(), raw, 0)])
@@ -174,10 +176,11 @@ class Checkpoints:
     def prune(self, partition: int, settings: Settings) -> list[Manifest]:
         """Remove checkpoints of a partition that nothing needs, and return them.
 
-        The ``keep_checkpoints`` newest of each changelog stay, the newest verified one, and in a log whose
-        first events are gone the oldest one that the rest continues. While events are pruned, some
-        verified ones stay at distances of an eighth of what is kept: the log is cut at one of them, and
-        answers from the oldest on. A checkpoint whose file is missing does not count as one of those kept.
+        The ``keep_checkpoints`` newest of each changelog stay, the newest verified one, and in a
+        log whose first events are gone the oldest one that the rest continues. While events are
+        pruned, some verified ones stay at distances of an eighth of what is kept: the log is cut at
+        one of them, and answers from the oldest on. A checkpoint whose file is missing does not
+        count as one of those kept.
         """
         earliest = self.log.earliest(INTERACTIONS, partition)
         found = self.all(partition)

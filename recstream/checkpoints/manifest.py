@@ -13,7 +13,7 @@ Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A checkpoint of one partition, announced on the checkpoints topic and stored next to its file.
+    """Checkpoint of one partition, announced on the checkpoints topic, stored next to its file.
 
     Attributes
     ----------
@@ -36,8 +36,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     n_users, n_entries, n_events : int
         Users, (user, item) entries, and events folded into them.
     request : int or None
-        Control offset of the newest request for checkpoints that it answers, -1 without one; None where an
-        older version made it.
+        Control offset of the newest request for checkpoints that it answers, -1 without one; None
+        where an older version made it.
     is_verified : bool
         Folding the log from the checkpoint before it, or from the log's start, gave the same bytes.
     """
@@ -101,8 +101,8 @@ def decode_manifest(raw: bytes) -> Manifest:
     name = file_name(manifest.partition, manifest.offset, manifest.digest)
     if manifest.name != name:
         raise CheckpointCorrupt(
-            f"the manifest of partition {manifest.partition} at offset {manifest.offset} must name the "
-            f"file {name}, got {manifest.name!r}"
+            f"the manifest of partition {manifest.partition} at offset {manifest.offset} must name "
+            f"the file {name}, got {manifest.name!r}"
         )
     return manifest
 

@@ -53,7 +53,8 @@ class Pruned(NamedTuple):
 def retain(checkpoints: Checkpoints, settings: Settings, *, now_ms: int) -> Pruned:
     """Delete the records that the retention settings no longer keep.
 
-    Interactions are deleted up to a verified checkpoint, so that the log answers exactly from there on.
+    Interactions are deleted up to a verified checkpoint, so that the log answers exactly from there
+    on.
 
     Parameters
     ----------
@@ -109,7 +110,8 @@ def _interactions_cut(
 def _models_cut(event_log: EventLog, settings: Settings) -> int:
     """Return the offset before which announcements may go.
 
-    Generations without an artifact do not count: roles serve an older one until a new one is trained.
+    Generations without an artifact do not count: roles serve an older one until a new one is
+    trained.
     """
     store = open_store(settings.models_url)
     try:
@@ -131,11 +133,11 @@ def _delete(checkpoints: Checkpoints, topic: str, partition: int, cut: int) -> i
 def needed_control(checkpoints: Checkpoints) -> tuple[int, set[int]]:
     """Return the offset before which control records may go, and those of them that may not.
 
-    Of the settings of a partition these stay: those in force at its audit horizon, and newer ones, with
-    their steering documents. Of steering documents, trainings and rollbacks also the newest. Of requests
-    for checkpoints and of hyper-parameters the newest. All of erasures, and every kind that this version
-    does not know. A request to erase a user keeps itself and all after it until it is carried out: no
-    snapshot names a user.
+    Of the settings of a partition these stay: those in force at its audit horizon, and newer ones,
+    with their steering documents. Of steering documents, trainings and rollbacks also the newest.
+    Of requests for checkpoints and of hyper-parameters the newest. All of erasures, and every kind
+    that this version does not know. A request to erase a user keeps itself and all after it until
+    it is carried out: no snapshot names a user.
     """
     needed: set[int] = set()
     newest: dict[type, int] = {}

@@ -94,16 +94,16 @@ def write_checkpoint(
 def _require_whole_commits(event_log: EventLog, tp: TopicPartition, offset: int) -> None:
     """Raise `CheckpointError` if a table's newest changelog record is in the middle of a commit.
 
-    Recovery writes records in groups of its own, and a worker that was killed leaves the process that makes
-    its checkpoints. Compaction keeps the last record of the newest commit. Records without rows don't
-    count.
+    Recovery writes records in groups of its own, and a worker that was killed leaves the process
+    that makes its checkpoints. Compaction keeps the last record of the newest commit. Records
+    without rows don't count.
     """
     keys = (each.key for each in read_backwards(event_log, *tp, offset + 1))
     newest = next((key for key in keys if key not in {None, table_rows.BLANK_KEY}), None)
     if newest != table_rows.APPLIED_KEY:
         raise CheckpointError(
-            f"the table of partition {tp.partition} is being recovered: its newest record, {tp.topic}"
-            f"[{tp.partition}] offset {offset}, ends no commit; it is tried again"
+            f"the table of partition {tp.partition} is being recovered: its newest record, "
+            f"{tp.topic}[{tp.partition}] offset {offset}, ends no commit; it is tried again"
         )
 
 
@@ -111,8 +111,8 @@ def _require_whole_commits(event_log: EventLog, tp: TopicPartition, offset: int)
 def _view(table: Path) -> Iterator[rocksdict.Rdict]:
     """Open a database as it is at this moment, while its owner continues to write.
 
-    RocksDB reads which files there are, then the write-ahead logs. If the owner flushes in between, the
-    rows of a write-ahead log that was deleted are in neither: such a view is opened again.
+    RocksDB reads which files there are, then the write-ahead logs. If the owner flushes in between,
+    the rows of a write-ahead log that was deleted are in neither: such a view is opened again.
     """
     if not table.is_dir():
         raise NotFound(
@@ -139,7 +139,8 @@ def _view(table: Path) -> Iterator[rocksdict.Rdict]:
             database.close()
         return
     raise CheckpointError(
-        f"the table {table} can't be read: {failure or 'its files change too fast'}; it is tried again"
+        f"the table {table} can't be read: {failure or 'its files change too fast'}; it is tried "
+        "again"
     ) from failure
 
 
@@ -212,8 +213,8 @@ def rows_by_key(
 def restore_table(checkpoints: Checkpoints, partition: int, table: Path, changelog: str) -> bool:
     """Write a lost table from the newest checkpoint that can be used; Faust recovers the rest.
 
-    Returns False where there is a table, or no checkpoint: then the whole changelog is read. A fault is
-    logged and does the same. Only a checkpoint of the changelog that is given can be used.
+    Returns False where there is a table, or no checkpoint: then the whole changelog is read. A
+    fault is logged and does the same. Only a checkpoint of the changelog that is given can be used.
     """
     if table.exists():
         return False

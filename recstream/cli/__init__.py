@@ -111,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit code; expected errors become one message, no traceback."""
+    """Run one command and return its exit code; an expected error becomes one message."""
     as_json = "--json" in arguments
     try:
         code = cli.main(list(arguments), prog_name="recstream", standalone_mode=False)

@@ -128,7 +128,7 @@ def settings_options(*more: str) -> Callable[[Callable[..., Any]], Callable[...,
 
 
 def _assigned(assignments: tuple[str, ...]) -> dict[str, Any]:
-    """Return ``NAME=VALUE`` pairs as settings; structured values are JSON, as in the environment."""
+    """Return ``NAME=VALUE`` pairs as settings; structured values are JSON, as in variables."""
     values: dict[str, Any] = {}
     for assignment in assignments:
         name, found, value = assignment.partition("=")

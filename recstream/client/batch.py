@@ -23,9 +23,10 @@ MOST_EVENTS = 1_000
 class EventBatch:
     """Collects events and sends them: when there are enough, and at the latest after some time.
 
-    Use it as a context: the end sends the rest. `add` blocks while a full batch is sent. Events that could
-    not be sent are kept; the next `add` or `flush` sends them again and raises `RequestFailed` if that
-    fails, too, so that no loss goes unnoticed. An event is not added if `add` raises.
+    Use it as a context: the end sends the rest. `add` blocks while a full batch is sent. Events
+    that could not be sent are kept; the next `add` or `flush` sends them again and raises
+    `RequestFailed` if that fails, too, so that no loss goes unnoticed. An event is not added if
+    `add` raises.
 
     Parameters
     ----------
@@ -58,7 +59,8 @@ class EventBatch:
         """
         event["id"] = event.get("id") or uuid.uuid4().hex
         event["ts"] = event.get("ts") or time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        # What JSON can't hold is refused here: in the batch it would keep all others from being sent.
+        # What JSON can't hold is refused here: in the batch it would keep all others from being
+        # sent.
         json.dumps(event, ensure_ascii=False, allow_nan=False).encode()
         with self._lock:
             if self._is_late:
@@ -111,7 +113,7 @@ class EventBatch:
 
 
 def _rejected_of(answer: EventsAnswer) -> list[RejectedEvent]:
-    """Return the events that the bridge refused; raises `RequestFailed` if this is no answer of a bridge."""
+    """Return the refused events; raise `RequestFailed` if this is no answer of a bridge."""
     if "rejected" not in (answer or {}):
         raise RequestFailed(
             "POST /v1/events: no answer from the bridge, but a success without `rejected`; is the "
@@ -121,7 +123,7 @@ def _rejected_of(answer: EventsAnswer) -> list[RejectedEvent]:
 
 
 def _rejected(error: RequestFailed, first: Event) -> list[RejectedEvent]:
-    """Return the events that the bridge refuses for good; raise the error if it may take them later."""
+    """Return the events refused for good; raise the error if the bridge may take them later."""
     if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         large: RejectedEvent = {
             "index": 0,

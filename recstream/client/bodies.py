@@ -6,7 +6,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 
 class Now(TypedDict):
-    """A time ``now`` seconds after the one a list is made at: ``{'now': -604800}`` is a week ago."""
+    """Time ``now`` seconds after the list's own time: ``{'now': -604800}`` is a week ago."""
 
     now: float
 
@@ -42,7 +42,7 @@ class Range(TypedDict):
 
 
 class RequestBoost(TypedDict):
-    """Add ``by`` typical scores to the items that meet a condition, as a rule of action ``boost`` does."""
+    """Add ``by`` typical scores to items that meet a condition, as a ``boost`` rule does."""
 
     where: Condition
     by: float

@@ -37,7 +37,7 @@ T = TypeVar("T")
 def _awaited(
     method: Callable[Concatenate[Any, P], T],
 ) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]:
-    """Return a method as that of a client whose ``call`` is a coroutine: it returns what ``call`` does."""
+    """Return a method with the type of one whose ``call`` is a coroutine."""
     return cast("Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]", method)
 
 
@@ -202,7 +202,7 @@ class Methods:
         return answer
 
     def delete_item(self, item: str) -> None:
-        """Remove an item from the catalogue, and withdraw it from lists; also one that events alone name."""
+        """Delete an item from the catalogue and withdraw it from all lists."""
         answer: None = self.call("DELETE", "/v1/items/{item}", {"item": item}, {}, None)
         return answer
 
@@ -215,7 +215,7 @@ class Methods:
 
 
 class AsyncMethods:
-    """The methods of `Methods`, to be awaited: ``call`` of `AsyncClient` is a coroutine."""
+    """The methods of `Methods`, to be awaited: `AsyncClient.call` is a coroutine."""
 
     send_events = _awaited(Methods.send_events)
     recommend = _awaited(Methods.recommend)

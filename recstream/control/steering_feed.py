@@ -46,8 +46,8 @@ NEVER_SET = ActiveSteering(offset=-1, id="", requested_ts=0, steering=Steering()
 class SteeringFeed:
     """Reads the control topic on demand, at most every `LOOK_EVERY_S`; thread-safe.
 
-    One caller at a time reads the log, which may take long. While the log is away, a background thread
-    reads instead. Other callers get the newest known document, except before the first read.
+    One caller at a time reads the log, which may take long. While the log is away, a background
+    thread reads instead. Other callers get the newest known document, except before the first read.
 
     Parameters
     ----------

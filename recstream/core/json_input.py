@@ -1,4 +1,4 @@
-"""Decode untrusted JSON: a limit on nesting, and errors with a code and a JSON pointer (RFC 6901)."""
+"""Decode untrusted JSON: limited nesting, errors with a code and a JSON pointer (RFC 6901)."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -41,7 +41,8 @@ def decode_json(
     known : iterable of str
         The values of the type's only enumeration, for the error.
     kind : type, optional
-        The decoder's: the error then names the fields or values that are possible where one is wrong.
+        The decoder's: the error then names the fields or values that are possible where one is
+        wrong.
 
     Raises
     ------
@@ -128,7 +129,7 @@ def _too_deep() -> str:
 
 
 def _values(kind: Any, path: str) -> list[str]:
-    """Return the values that are possible at a path of a type: of an enumeration, or tags of structs."""
+    """Return the possible values at a path of a type: of an enumeration, or tags of structs."""
     *parents, last = _steps(path) or [""]
     found: list[str] = []
     for node in _at(kind, [*parents, last] if last else []):
@@ -152,7 +153,7 @@ def _fields(kind: Any, path: str) -> list[str]:
 
 
 def _steps(path: str) -> list[str]:
-    """Return the steps of a path such as ``.rules[0].where``; those into lists and dicts are ``[]``."""
+    """Return the steps of a path such as ``.rules[0].where``; ``[]`` into lists and dicts."""
     return [
         "[]" if step.startswith("[") else step[1:] for step in re.findall(r"\.\w+|\[[^]]*]", path)
     ]

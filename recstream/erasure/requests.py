@@ -1,10 +1,10 @@
 """Erasure requests, and the tombstones that carry their ids.
 
-`ForgetRequested` names a user: on the control topic of the embedded log, whose records can be blanked;
-on Kafka on a topic of its own, whose records are deleted. The worker that owns the user's partition
-carries it out (`recstream.worker.forget`). Tombstones keep a header with the request's id. A reader with
-its own store may meet a tombstone without the user's key, or a finished id it never met. Then it is too
-late, and rebuilds its store.
+`ForgetRequested` names a user: on the control topic of the embedded log, whose records can be
+blanked; on Kafka on a topic of its own, whose records are deleted. The worker that owns the user's
+partition carries it out (`recstream.worker.forget`). Tombstones keep a header with the request's
+id. A reader with its own store may meet a tombstone without the user's key, or a finished id it
+never met. Then it is too late, and rebuilds its store.
 """
 
 from collections.abc import Iterator
@@ -45,7 +45,8 @@ class Forgetting(NamedTuple):
     begun : dict of str to Forgotten
         By id, finished ones included.
     finished_until : int
-        On Kafka: offset after the finished requests that are still on their topic and may be deleted.
+        On Kafka: offset after the finished requests that are still on their topic and may be
+        deleted.
     """
 
     pending: dict[str, tuple[int, ForgetRequested]]

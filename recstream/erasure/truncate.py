@@ -1,9 +1,10 @@
 """Erase users on Kafka: delete the beginning of a partition, and have its changelog compacted.
 
-A broker's records can't be blanked, so whole beginnings of partitions are deleted, for several users at
-once. Events go up to a verified checkpoint that was made without the users: histories of all others are
-derived from there on. Lists go up to the users' tombstones, dead letters up to the last one that names a
-user. Rows leave the changelog by compaction, and so do their tombstones. Every step can be repeated.
+A broker's records can't be blanked, so whole beginnings of partitions are deleted, for several
+users at once. Events go up to a verified checkpoint that was made without the users: histories of
+all others are derived from there on. Lists go up to the users' tombstones, dead letters up to the
+last one that names a user. Rows leave the changelog by compaction, and so do their tombstones.
+Every step can be repeated.
 """
 
 import logging
@@ -54,7 +55,8 @@ class Truncation:
     changelog : str
         Topic of the histories' changelog.
     lag_ms : int
-        Time in which the changelog is compacted, and in which readers must have seen its tombstones.
+        Time in which the changelog is compacted, and in which readers must have seen its
+        tombstones.
 
     Attributes
     ----------
@@ -127,7 +129,7 @@ class Truncation:
             self._log.delete_before(FORGET_REQUESTS, 0, until)
 
     def _delete(self, partition: int, users: Users) -> dict[str, int] | None:
-        """Delete events, lists, dead letters and old checkpoints; None if a checkpoint is missing."""
+        """Delete events, lists, dead letters, old checkpoints; None if a checkpoint is missing."""
         at_offset = max(each.at_offset for _, each in users)
         names, ids = {user for user, _ in users}, {each.id for _, each in users}
         after = {partition: at_offset}
@@ -173,7 +175,7 @@ class Truncation:
         return min(found, default=None)
 
     def _request_checkpoint(self, partition: int, after: int) -> None:
-        """Have all workers make checkpoints; a partition without newer events gets an empty record."""
+        """Request checkpoints of all workers; add an empty record where no event is newer."""
         now_ms = self._clock_ms()
         if not self._log.n_waiting(INTERACTIONS, partition, after):
             self._log.append([NewRecord(INTERACTIONS, None, None, partition)])
@@ -182,7 +184,7 @@ class Truncation:
             submit(self._log, CheckpointRequested(id=str(ULID()), requested_ts=now_ms))
 
     def _last_naming(self, topic: str, partition: int, users: Collection[str]) -> dict[int, int]:
-        """Return the offset of the last record that names a user, by partition; empty without one."""
+        """Return, by partition, the offset of the last record that names a user, if any."""
         blanked = without if topic == INTERACTIONS else letter_without
         quoted = {user: msgspec.json.encode(user) for user in users}
         last = -1

@@ -1,11 +1,11 @@
 """`import_events`: append a file's rows as events in time order, once.
 
-The file is read to its end first: that gives the time order and the digest of the content. An event's
-id is a hash of its line and fields, so the same row is the same event whenever it is read.
+The file is read to its end first: that gives the time order and the digest of the content. An
+event's id is a hash of its line and fields, so the same row is the same event whenever it is read.
 
-An import's progress is the offset of a consumer group named after the digest. It is committed with each
-append (on the embedded log in the same transaction): an interrupted import continues where it was, and
-a finished one adds nothing.
+An import's progress is the offset of a consumer group named after the digest. It is committed with
+each append (on the embedded log in the same transaction): an interrupted import continues where it
+was, and a finished one adds nothing.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ from recstream.importers.mapping import ColumnMapping, EventReader, SkippedRow
 from recstream.log import INTERACTIONS, EventLog, TopicPartition
 
 APPEND_EVENTS = 20_000
-"""Events of one append. If Kafka fails in between, they are appended again; their ids count once."""
+"""Events of one append. If Kafka fails, they may be appended again; their ids count once."""
 SHOWN_PROBLEMS = 5
 SUSPICIOUS_BEFORE_MS = 2 * 365 * 24 * 3600 * 1000
 PROGRESS = TopicPartition(INTERACTIONS, 0)
@@ -99,7 +99,8 @@ def read_events(
     now = from_timestamp_ms(time.time_ns() // 1_000_000)
     if mapping.time == "" and not 0 <= at_ms <= timestamp_ms(now + MAX_AHEAD):
         raise InvalidInput(
-            f"--at must be a time from 1970 to 24 hours from now, got {from_timestamp_ms(at_ms).isoformat()}"
+            "--at must be a time from 1970 to 24 hours from now, got "
+            f"{from_timestamp_ms(at_ms).isoformat()}"
         )
     reader = EventReader(mapping, source)
     table = EventTable()
@@ -139,8 +140,8 @@ def _check_result(
         report.notes.append(without if n_rows else "the file has a header and no rows")
     elif mapping.time and 0 < table.newest_ms < SUSPICIOUS_BEFORE_MS:
         report.notes.append(
-            "all times are in 1970 or 1971: if --time has another form than a number of seconds, name it "
-            "with --time-format"
+            "all times are in 1970 or 1971: if --time has another form than a number of seconds, "
+            "name it with --time-format"
         )
 
 
@@ -225,7 +226,8 @@ def row_events(
 def _scaled(rating: float, best: float) -> float:
     if rating < 0.0 or rating > best:
         raise ValueError(
-            f"expected a rating from 0 to {best:g}, got {rating:.10g}; name the best with --rating-max"
+            f"expected a rating from 0 to {best:g}, got {rating:.10g}; name the best with "
+            "--rating-max"
         )
     return min(rating * (MAX_RATING / best), MAX_RATING)
 

@@ -22,9 +22,9 @@ from recstream.importers.files.source import Row, Source
 MAX_COLUMN_DIGITS = 6
 # fmt: off
 _ID_NAMES = frozenset([
-    "user", "item", "product", "visitor", "customer", "client", "member", "movie", "book", "track", "artist",
-    "song", "sku", "asin", "isbn", "id", "uid", "iid", "session", "household", "name", "title", "rating",
-    "timestamp", "time", "date", "event", "type",
+    "user", "item", "product", "visitor", "customer", "client", "member", "movie", "book", "track",
+    "artist", "song", "sku", "asin", "isbn", "id", "uid", "iid", "session", "household", "name",
+    "title", "rating", "timestamp", "time", "date", "event", "type",
 ])
 # fmt: on
 
@@ -32,8 +32,8 @@ _ID_NAMES = frozenset([
 class ColumnMapping(msgspec.Struct, frozen=True, kw_only=True):
     """Which columns make an event. A column is named by its header, JSON key or number from 1.
 
-    ``a|b`` is the first of two columns that the row has a value in. In JSON rows, ``a.b`` is a key within
-    an object, and ``a[].b`` that key of each object of a list.
+    ``a|b`` is the first of two columns that the row has a value in. In JSON rows, ``a.b`` is a key
+    within an object, and ``a[].b`` that key of each object of a list.
 
     Attributes
     ----------
@@ -64,8 +64,8 @@ class ColumnMapping(msgspec.Struct, frozen=True, kw_only=True):
     fill : tuple of str
         A column that groups rows, and columns that may be empty below the first row of a group.
     join, on : str
-        A file whose columns are added to the rows that have the same value in the column ``on``. Its path,
-        or its name if it is beside the file.
+        A file whose columns are added to the rows that have the same value in the column ``on``.
+        Its path, or its name if it is beside the file.
     """
 
     user: str
@@ -99,8 +99,8 @@ class ColumnMapping(msgspec.Struct, frozen=True, kw_only=True):
             raise InvalidInput(f"--rating-max must be a number above 0, got {self.rating_max}")
         if "%Z" in self.time_format.replace("%%", ""):
             raise InvalidInput(
-                "--time-format can't have %Z: names of zones are ambiguous; use %z for an offset, or "
-                "write the name itself, like UTC"
+                "--time-format can't have %Z: names of zones are ambiguous; use %z for an offset, "
+                "or write the name itself, like UTC"
             )
         _check_time_format(self.time_format)
         if bool(self.join) != bool(self.on):
@@ -121,7 +121,8 @@ def _check_time_format(form: str) -> None:
     except (ValueError, re.error) as error:
         if not str(error).startswith("time data"):  # else a format that an empty text does not have
             raise InvalidInput(
-                f"--time-format must have each part once, like %d.%m.%Y %H:%M, got {form!r}: {error}"
+                f"--time-format must have each part once, like %d.%m.%Y %H:%M, got {form!r}: "
+                f"{error}"
             ) from error
 
 
@@ -245,7 +246,8 @@ class EventReader:
             found = parse_id(text, "a session")
             if len(found) > MAX_ID_CHARACTERS:
                 raise ValueError(
-                    f"expected a session of at most {MAX_ID_CHARACTERS} characters, got {len(found)}"
+                    f"expected a session of at most {MAX_ID_CHARACTERS} characters, got "
+                    f"{len(found)}"
                 )
             return found
 

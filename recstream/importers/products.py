@@ -1,7 +1,7 @@
 """`import_products`: put a file of product metadata into the catalogue.
 
-Reads Amazon's metadata (JSON lines of 2014, 2018 and 2023) and any CSV, TSV or JSON lines whose columns
-have usual names or are named by the caller. Rejected rows are counted by reason.
+Reads Amazon's metadata (JSON lines of 2014, 2018 and 2023) and any CSV, TSV or JSON lines whose
+columns have usual names or are named by the caller. Rejected rows are counted by reason.
 """
 
 import hashlib
@@ -105,7 +105,8 @@ class ProductReader:
         names = Counter(map(column_name, source.columns))
         if twice := sorted(name for name in used if names[name] > 1):
             raise InvalidInput(
-                f"{source.path} has several columns called {', '.join(twice)}; give each its own name"
+                f"{source.path} has several columns called {', '.join(twice)}; give each its own "
+                "name"
             )
         self.rows = 0
         self.dropped: Counter[str] = Counter()

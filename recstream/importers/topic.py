@@ -1,9 +1,9 @@
 """`import_topic`: append the JSON records of another system's topic as events, each once.
 
-A record goes through the same mapping as a file's row. Its events' ids are a hash of its place in the
-topic. The position in each partition of the source is the offset of a consumer group of our log,
-committed with each append: on the embedded log in the same transaction, so a restart continues without
-loss or repetition. On Kafka an append before a crash may be repeated; its ids count once.
+A record goes through the same mapping as a file's row. Its events' ids are a hash of its place in
+the topic. The position in each partition of the source is the offset of a consumer group of our
+log, committed with each append: on the embedded log in the same transaction, so a restart continues
+without loss or repetition. On Kafka an append before a crash may be repeated; its ids count once.
 """
 
 import hashlib
@@ -94,8 +94,8 @@ def import_topic(
     mapping : ColumnMapping
         Of the records' values. Records without a time have the record's own.
     is_followed : callable
-        Whether to wait for more at the end; asked twice a second. By default the import ends where the
-        topic ended when it began.
+        Whether to wait for more at the end; asked twice a second. By default the import ends where
+        the topic ended when it began.
     """
     started_s = time.perf_counter()
     report = ImportReport(source.name)
@@ -150,8 +150,8 @@ def _positions(
         positions[tp] = max(known, low)
         if known and known < low:
             report.notes.append(
-                f"{tp.topic}[{tp.partition}]: records {known} to {low - 1} were deleted at the source "
-                "before they were read"
+                f"{tp.topic}[{tp.partition}]: records {known} to {low - 1} were deleted at the "
+                "source before they were read"
             )
     if not report.read:
         report.already = n_already

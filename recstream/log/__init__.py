@@ -1,4 +1,4 @@
-"""The event log: a port (`EventLog`), its adapters (`embedded`, `kafka`) and Faust's transport over it.
+"""The event log: a port (`EventLog`), adapters (`embedded`, `kafka`), Faust's transport over it.
 
 In: records to append. Out: records by topic, partition and offset. Topic names are in `topics`.
 """

@@ -1,7 +1,7 @@
 """The event log as a port: records, positions, and the protocols `EventLog`, `ReadableLog`, `Tail`.
 
-Two adapters: `recstream.log.embedded` (one SQLite file, several processes) and `recstream.log.kafka`.
-One contract suite (`tests/contracts/`) runs against both.
+Two adapters: `recstream.log.embedded` (one SQLite file, several processes) and
+`recstream.log.kafka`. One contract suite (`tests/contracts/`) runs against both.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -54,7 +54,8 @@ def require_readable(record: NewRecord, index: int) -> None:
     for name, content in record.headers:
         if not (name.__class__ is str and name.isprintable() and content.__class__ is bytes):
             raise InvalidInput(
-                f"headers must be pairs of printable text and bytes, got {(name, content)!r}; {where}"
+                f"headers must be pairs of printable text and bytes, got {(name, content)!r}; "
+                f"{where}"
             )
 
 
@@ -84,7 +85,8 @@ class Tail(Protocol):
     def poll(self, timeout_s: float, max_records: int = 1000) -> list[Record]:
         """Return the next records, waiting up to ``timeout_s`` for the first; ``[]`` if none came.
 
-        Records of one partition come in offset order; offsets may have gaps (compaction, retention).
+        Records of one partition come in offset order; offsets may have gaps (compaction,
+        retention).
         """
 
     def seek(self, tp: TopicPartition, offset: int) -> None:

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 READ_RECORDS = 2_000
 BACKWARDS_RECORDS = 8
-"""Records that `read_backwards` reads first; each further chunk is twice as large, up to `READ_RECORDS`."""
+"""Records that `read_backwards` reads first; each further chunk doubles, up to `READ_RECORDS`."""
 
 MAX_WARNED = 1_000
 """Number of unreadable records that a process remembers, to warn once about each."""
@@ -41,8 +41,8 @@ def read_batches(
     Raises
     ------
     BeyondHorizon
-        Events from ``start`` on were pruned: what is folded from the rest would be partial. Other topics
-        are read from their earliest record.
+        Events from ``start`` on were pruned: what is folded from the rest would be partial. Other
+        topics are read from their earliest record.
     """
     end = event_log.high_watermark(topic, partition)
     if stop is not None:
@@ -62,13 +62,13 @@ def read_batches(
 
 
 def require_kept(event_log: ReadableLog, partition: int, start: int, end: int) -> None:
-    """Raise `BeyondHorizon` if events of a partition from ``start`` to before ``end`` were pruned."""
+    """Raise `BeyondHorizon` if events from ``start`` to before ``end`` were pruned."""
     earliest = event_log.earliest(INTERACTIONS, partition)
     if start < min(earliest, end):
         raise BeyondHorizon(
-            f"{INTERACTIONS}[{partition}] keeps events from offset {earliest} on, but they are needed "
-            f"from offset {start} on; they were pruned, and no checkpoint at or before {start} replaces "
-            "them: `recstream checkpoint list` shows how far back the log answers"
+            f"{INTERACTIONS}[{partition}] keeps events from offset {earliest} on, but they are "
+            f"needed from offset {start} on; they were pruned, and no checkpoint at or before "
+            f"{start} replaces them: `recstream checkpoint list` shows how far back the log answers"
         )
 
 

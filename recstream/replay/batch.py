@@ -1,7 +1,8 @@
 """Write everybody's lists, or every item's similar items, to files: as of one moment of the log.
 
-A folder holds ``basis.json``, which names what the files are derived from, and one file a part. A part
-that exists is whole. A run that was interrupted continues where it stopped, as of the same moment.
+A folder holds ``basis.json``, which names what the files are derived from, and one file a part. A
+part that exists is whole. A run that was interrupted continues where it stopped, as of the same
+moment.
 """
 
 import os
@@ -75,7 +76,7 @@ def choose_basis(
     form: Format,
     n: int,
 ) -> BatchBasis:
-    """Return the basis as of a moment: an offset (of every partition), a time, or the end of the log.
+    """Return the basis as of a moment: an offset (of all partitions), a time, or the log's end.
 
     Parameters
     ----------
@@ -177,8 +178,8 @@ def _check_same(folder: Path, found: BatchBasis, asked: BatchBasis, *, is_now: b
         if getattr(found, name) != getattr(asked, name):
             raise InvalidInput(
                 f"{folder} holds a batch with {name}={getattr(found, name)}, the command asks for "
-                f"{name}={getattr(asked, name)}; choose another folder, or repeat the first command "
-                "to continue it"
+                f"{name}={getattr(asked, name)}; choose another folder, or repeat the first "
+                "command to continue it"
             )
 
 

@@ -113,8 +113,8 @@ def replay(
     Parameters
     ----------
     fold_at : callable, optional
-        Returns the fold of a partition at or before its range, e.g. from a checkpoint; default: an empty
-        one at offset 0.
+        Returns the fold of a partition at or before its range, e.g. from a checkpoint; default: an
+        empty one at offset 0.
     """
     # Read the ends first: settings and generations of these lists are then known.
     list_ends = {each: log.high_watermark(RECOMMENDATIONS, each) for each in plan.ranges}
@@ -175,8 +175,8 @@ def find_lost_generations(
 ) -> frozenset[int]:
     """Return generations that can't be derived, though nothing is wrong.
 
-    Either their artifact is gone, and they or the generation they were made from may know a forgotten
-    user. Or retention deleted their announcement (``keep_models``).
+    Either their artifact is gone, and they or the generation they were made from may know a
+    forgotten user. Or retention deleted their announcement (``keep_models``).
     """
     pruned = min(generations.announced, default=0) if log.earliest(MODELS, 0) else 0
     not_derivable = {each.number for each in retrained if not each.derived}
@@ -269,8 +269,8 @@ def stored_histories(
 ) -> tuple[dict[str, History], int]:
     """Return the histories in a table's changelog, and the interactions offset that they are as of.
 
-    A history whose rows can't be read is skipped, and so differs. Before the first worker there is no
-    changelog, and no history.
+    A history whose rows can't be read is skipped, and so differs. Before the first worker there is
+    no changelog, and no history.
     """
     rows: dict[bytes, bytes] = {}
     applied = 0

@@ -17,7 +17,7 @@ WINDOW_LISTS = 20_000
 RANK_USERS = 256
 
 Progress = Callable[[str, int], None]
-"""Called with a kind (``events``, ``lists``, ``generations``) and the number since the last call."""
+"""Receives a kind (``events``, ``lists``, ``generations``) and the number since the last call."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -85,8 +85,8 @@ def verify_partition(
 
     Notes
     -----
-    A derived list takes its lineage, and the source ``refresh``, from the published one: neither can be
-    derived from the log.
+    A derived list takes its lineage, and the source ``refresh``, from the published one: neither
+    can be derived from the log.
     """
     fold = fold or PartitionFold(partition, log.partitions(INTERACTIONS), timeline)
     unreadable: list[Difference] = []

@@ -82,8 +82,8 @@ class _Format(msgspec.Struct):
 def create(event_log: EventLog, settings: Settings, folder: Path, *, now_ms: int) -> Backup:
     """Copy a log and what it refers to into a new folder, while the roles run.
 
-    The log is copied as of one moment. Artifacts are stored before they are announced, so those that the
-    copy announces exist, unless they were pruned.
+    The log is copied as of one moment. Artifacts are stored before they are announced, so those
+    that the copy announces exist, unless they were pruned.
 
     Raises
     ------
@@ -209,17 +209,17 @@ def verify(folder: Path) -> Backup:
         if found != expected:
             what = "is missing" if found is None else f"has {found.size:,} bytes, or other bytes"
             raise BackupCorrupt(
-                f"{path} must have {expected.size:,} bytes with digest {expected.digest}, but {what}; "
-                "use another backup"
+                f"{path} must have {expected.size:,} bytes with digest {expected.digest}, but "
+                f"{what}; use another backup"
             )
     return backup
 
 
 def restore(folder: Path, settings: Settings) -> tuple[Backup, str]:
-    """Restore a backup into the places that the settings name; return its contents and the new epoch.
+    """Restore a backup to where the settings say; return its contents and the new epoch.
 
-    The log gets a new epoch: no table, view or position of the old one, which may be ahead of it, is
-    believed. The log appears last, whole.
+    The log gets a new epoch: no table, view or position of the old one, which may be ahead of it,
+    is believed. The log appears last, whole.
 
     Raises
     ------
@@ -247,8 +247,8 @@ def _require_no_log(target: Path) -> None:
     for path in (target, target.with_name(f"{target.name}-wal")):
         if os.path.lexists(path):  # SQLite would write what another log left there into this one
             raise InvalidInput(
-                f"there is a log, or a part of one, at {path}; name a new --data-dir, or move all of "
-                f"{target.name}* away"
+                f"there is a log, or a part of one, at {path}; name a new --data-dir, or move all "
+                f"of {target.name}* away"
             )
 
 

@@ -251,7 +251,7 @@ class _ProgressFeed:
         self._tail: Tail | None = self._open(start_of_generations(event_log, 1))
 
     def _open(self, first: int) -> Tail:
-        """Return a reader of the models from offset ``first`` on, and of new records of other topics."""
+        """Return a reader of models from offset ``first`` on, and of other topics' new records."""
         event_log = self._log
         self.is_live = self.is_live or any(
             announced.generation > 0 for _, announced in announcements(event_log)

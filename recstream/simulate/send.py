@@ -39,7 +39,7 @@ class Sink(Protocol):
     """A destination of events."""
 
     def send(self, events: Sequence[Event]) -> tuple[int, int]:
-        """Return the numbers of accepted and rejected events, once the accepted ones are durable."""
+        """Return the numbers of accepted and rejected events, once the former are durable."""
 
     def close(self) -> None:
         """Release connections and files."""

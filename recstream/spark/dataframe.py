@@ -1,7 +1,7 @@
 """Train on a DataFrame of (user, item, weight): number the ids, and cut the entries into blocks.
 
-Spark sorts, joins and shuffles; the driver holds the ids and the counts of both sides, and nothing of
-the entries.
+Spark sorts, joins and shuffles; the driver holds the ids and the counts of both sides, and nothing
+of the entries.
 """
 
 from __future__ import annotations
@@ -80,10 +80,11 @@ def fit(
     folder : str or Path
         For blocks and factors; driver and executors see it under the same name.
     user, item, weight : str
-        Names of columns: ids that are texts, whole numbers, dates, times or bytes, and a weight, which
-        is a number of at least 0.
+        Names of columns: ids that are texts, whole numbers, dates, times or bytes, and a weight,
+        which is a number of at least 0.
     n_blocks : (int, int), optional
-        Numbers of blocks of users and of items; by default by the number of entries and of processors.
+        Numbers of blocks of users and of items; by default by the number of entries and of
+        processors.
     callback : callable, optional
         Receives an `Iteration` after each.
 
@@ -95,8 +96,8 @@ def fit(
     Raises
     ------
     InvalidInput
-        A missing column or one of another type, no rows, an id that is null, a pair that stands there
-        twice, or a weight that is negative, not a number or missing.
+        A missing column or one of another type, no rows, an id that is null, a pair that stands
+        there twice, or a weight that is negative, not a number or missing.
     """
     als = ALS(**als_arguments)
     names = (user, item, weight)

@@ -94,8 +94,8 @@ class Generations:
                 f"{MODELS} were pruned (setting keep_models); name a later moment"
             )
         raise NotFound(
-            "no model had been announced by then, so nobody had a list; a trainer makes one, or name a "
-            "later moment"
+            "no model had been announced by then, so nobody had a list; a trainer makes one, or "
+            "name a later moment"
         )
 
     def at(self, number: int, delta: int, followed: tuple[int, int] | None = None) -> Generation:
@@ -137,7 +137,7 @@ class Generations:
         return current
 
     def _follow(self, generation: Generation, delta: int, followed: tuple[int, int]) -> None:
-        """Apply a generation's deltas and newer generations' withdrawals, in the order of the log."""
+        """Apply a generation's deltas and newer generations' withdrawals, in log order."""
         number = generation.number
         for of, _ in sorted(self._offsets.items(), key=lambda each: each[1]):
             if of[0] == number and generation.delta < of[1] <= delta:
@@ -156,7 +156,7 @@ class Generations:
         return model
 
     def _record(self, offset: int) -> Record | None:
-        """Return a record of the models topic; those after it are read too, as the next to be asked for."""
+        """Return a record of the models topic; the next ones are read too, for later calls."""
         if offset not in self._ahead:
             records = self._log.read(MODELS, 0, offset, READ_AHEAD)
             self._ahead = {record.offset: record for record in records}

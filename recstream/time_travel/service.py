@@ -208,7 +208,7 @@ class TimeTravel:
         return last
 
     def list_position(self, user: str, when: Moment) -> ListPosition | None:
-        """Return where the list that a user had at a moment is published; None if there was none."""
+        """Return where a user's list at a moment is published; None if there was none."""
         return self.snapshots.list_position(
             user, offset=self._offset(user, when), timestamp_ms=when.timestamp_ms
         )

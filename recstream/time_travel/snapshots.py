@@ -5,8 +5,9 @@ Every `BLOCK_EVENTS` events of a partition, the rows of `recstream.core.history.
 changed are stored under their key and the block's end. A history at an offset is the newest rows at
 or before it plus the user's own events since that block: at most one block is read.
 
-The first block is the newest checkpoint at or before the first question's offset, if there is one. A
-question about an older offset starts the partition again from an older checkpoint, or the log's start.
+The first block is the newest checkpoint at or before the first question's offset, if there is one.
+A question about an older offset starts the partition again from an older checkpoint, or the log's
+start.
 """
 
 import hashlib
@@ -152,8 +153,8 @@ class Snapshots:
         first = next(read_records(self._log, RECOMMENDATIONS, partition, earliest, end), None)
         if timestamp_ms is not None and (first is None or timestamp_ms < first.timestamp_ms):
             raise BeyondHorizon(
-                f"{RECOMMENDATIONS}[{partition}] keeps lists from offset {earliest} on; the user's list "
-                "at that moment was pruned (keep_lists_days)"
+                f"{RECOMMENDATIONS}[{partition}] keeps lists from offset {earliest} on; the user's "
+                "list at that moment was pruned (keep_lists_days)"
             )
 
     def list_before(self, user: str, position: ListPosition) -> ListPosition | None:
@@ -188,7 +189,7 @@ class Snapshots:
     # Catching up
 
     def catch_up(self, partition: int, offset: int | None = None) -> None:
-        """Fold a partition's events before an offset, and index what lists it got since the last call.
+        """Fold a partition's events before an offset, and index its lists since the last call.
 
         After a user was forgotten, everything is read again: it is unknown who it was.
 
@@ -255,7 +256,7 @@ class Snapshots:
         return first is not None and first < next_offset
 
     def _start_at(self, partition: int, offset: int | None) -> None:
-        """Start a partition anew from the newest checkpoint at or before an offset, if there is one."""
+        """Start a partition anew from the newest checkpoint at or before an offset, if any."""
         found = None
         if self.checkpoints is not None:
             found = self.checkpoints.newest_readable(partition, offset)

@@ -116,7 +116,7 @@ def compare_with_changelog(checkpoints: Checkpoints, manifest: Manifest) -> int:
 def verify_checkpoint(
     checkpoints: Checkpoints, manifest: Manifest, start: tuple[Manifest, bytes] | None
 ) -> int:
-    """Fold the log from a checkpoint, or from its first record, to another checkpoint; compare rows.
+    """Fold the log from a checkpoint, or its first record, to another one; compare rows.
 
     Returns
     -------

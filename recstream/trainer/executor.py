@@ -1,7 +1,7 @@
 """Run one training at a time in the background, and evaluate the candidate.
 
-A small training runs in a thread. A large one would delay the trainer's loop, so it runs in a process
-of its own (`recstream.trainer.training.backend`).
+A small training runs in a thread. A large one would delay the trainer's loop, so it runs in a
+process of its own (`recstream.trainer.training.backend`).
 """
 
 import logging

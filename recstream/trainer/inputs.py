@@ -183,7 +183,7 @@ class Inputs:
         )
 
     def drop_dead_letters(self, before: int) -> None:
-        """Drop dead letters of catalogue records before an offset: another trainer published them."""
+        """Drop catalogue records' dead letters before an offset: another trainer published them."""
         kept = (each for each in self._dead_letters if each.offset >= before)
         self._dead_letters = deque(kept, MAX_DEAD_LETTERS)
 

@@ -53,8 +53,8 @@ RETRY_S = 10.0
 """Wait after a training that failed."""
 BUSY_POLL_S = 0.05
 READ_SPACING = 0.2
-"""Least time from new records to the next read, as a fraction of the longest wait for records: a read for
-each event would cost as much as the event's list."""
+"""Least time from new records to the next read, as a fraction of the longest wait for records: a
+read for each event would cost as much as the event's list."""
 
 
 class Trainer:
@@ -112,7 +112,7 @@ class Trainer:
         return self._serving
 
     def serve(self, stopping: threading.Event) -> None:
-        """Run the loop until ``stopping`` is set. While the log or the store is unavailable, retry."""
+        """Run the loop until ``stopping`` is set. Retry while log or store is unavailable."""
         while not stopping.is_set():
             waits_for = ""
             try:

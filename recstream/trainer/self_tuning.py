@@ -1,10 +1,11 @@
 """Self-tuning: search hyper-parameters on the log's own events while nothing else is to be done.
 
-A quick search of a few seconds follows the first training. A long one waits for a time without events. Both
-(`recstream.core.evaluation.tune`) run in one thread of low priority on one core, and pause between trials while a
-training runs. A choice is a record on the control topic, made only if its lists of held-back events are better than
-those of the hyper-parameters in force. The trainer then trains a candidate by it, and the gate decides. Announcements
-contain the hyper-parameters that they were trained with, so a replay that trains again agrees.
+A quick search of a few seconds follows the first training. A long one waits for a time without
+events. Both (`recstream.core.evaluation.tune`) run in one thread of low priority on one core, and
+pause between trials while a training runs. A choice is a record on the control topic, made only if
+its lists of held-back events are better than those of the hyper-parameters in force. The trainer
+then trains a candidate by it, and the gate decides. Announcements contain the hyper-parameters that
+they were trained with, so a replay that trains again agrees.
 """
 
 import logging
@@ -78,7 +79,8 @@ class SelfTuning:
     Parameters
     ----------
     settings : Settings
-        Without ``self_tuning``, or with ``hyperparameters`` that somebody chose, nothing is searched.
+        Without ``self_tuning``, or with ``hyperparameters`` that somebody chose, nothing is
+        searched.
     """
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = monotonic) -> None:
@@ -169,7 +171,7 @@ class SelfTuning:
         return None
 
     def try_out(self, found: HyperparametersChosen) -> dict[str, Any]:
-        """Return the hyper-parameters of a choice, once it is recorded: a candidate is trained by them."""
+        """Return the hyper-parameters of a recorded choice, to train a candidate by."""
         self._tried, self._running = found.hyperparameters, None
         return found.hyperparameters
 
@@ -178,7 +180,7 @@ class SelfTuning:
         self._may_run.clear()
 
     def settle(self, *, is_accepted: bool) -> dict[str, Any]:
-        """Return what to train by from now on: what was tried if the gate accepted it, else as before."""
+        """Return what to train by: the choice if the gate accepted it, else as before."""
         if self._tried is not None and is_accepted:
             self._accepted = self._tried
         self._tried = None
@@ -239,7 +241,7 @@ class SelfTuning:
 
 
 def _trained_with(name: str, chosen: Any) -> list[Any]:
-    """Return the values that a generation has after a training by a choice: the gate may raise one."""
+    """Return the values that a training by a choice can have; the gate may raise one."""
     factors = POPULARITY_FACTORS if name == "popularity_weight" else (1,)
     return [chosen if factor == 1 else chosen * factor for factor in factors]
 
@@ -287,7 +289,7 @@ def search_hyperparameters(
 def search_matrix(
     snapshot: TrainingSnapshot, settings: Settings, max_entries: int
 ) -> tuple[sparse.csr_matrix, NDArray[np.int64]]:
-    """Return the matrix of a training, of about `max_entries` at most, and the times of its entries."""
+    """Return a training's matrix, of about `max_entries` at most, and its entries' times."""
     dataset = build_dataset(snapshot, (), settings.half_life_ms)
     users, items, at_ms = dataset.entries
     matrix = dataset.matrix.copy()

@@ -15,9 +15,9 @@ recovers RocksDB from the changelog before the partition is read. Records that a
 are skipped by the applied offset, repeated events by the history's own position and ids. If a step
 fails, the partition's memory is discarded and read again from the rows.
 
-On the embedded log, groups of several partitions share one append and one wait for the disk; on Kafka
-each partition has a transaction. Each partition is committed or refused on its own. While few users
-wait, lists share the append of their events. In a backlog each user then gets one (`list_pending`).
+On the embedded log, groups of several partitions share one append and one wait for the disk; on
+Kafka each partition has a transaction. Each partition is committed or refused on its own. While few
+users wait, lists share the append of their events. In a backlog `list_pending` makes one a user.
 """
 
 import contextlib
@@ -139,7 +139,7 @@ class Engine:
 
     @contextlib.contextmanager
     def _discarded_on_error(self, *partitions: int) -> Iterator[None]:
-        """Discard the memory of partitions after an error: what was folded or taken is not committed.
+        """Discard the memory of partitions after an error: nothing of it is committed.
 
         It is read again from the rows. A commit of one partition must never contain the position of
         events that another partition's error kept out of the log.
@@ -184,7 +184,7 @@ class Engine:
         return commit(effects, self._append, self._rows, self._changelog, self._states)
 
     def _read_missing(self, state: PartitionState, until: int, *, is_rebuild: bool = False) -> None:
-        """Fold the records that the log holds between the rows and an offset; see `missing_records`."""
+        """Fold the log's records between the rows and an offset; see `missing_records`."""
         for missing in missing_records(self._log, state, until, is_rebuild=is_rebuild):
             with self._discarded_on_error(state.number):
                 folded = fold(state, missing, self._timeline, self._n_partitions)
@@ -220,9 +220,10 @@ class Engine:
         end = self._log.high_watermark(INTERACTIONS, partition)
         if state.next_offset > end:
             raise LogRecreated(
-                f"the table of partition {partition} has events up to offset {state.next_offset} of "
-                f"{INTERACTIONS}, which ends at {end}: it lost events or was made again. Restore a backup, "
-                "or start with another app_id: histories are then folded from what the log has"
+                f"the table of partition {partition} has events up to offset {state.next_offset} "
+                f"of {INTERACTIONS}, which ends at {end}: it lost events or was made again. "
+                "Restore a backup, or start with another app_id: histories are then folded from "
+                "what the log has"
             )
         committed_offset = committed.get(TopicPartition(INTERACTIONS, partition), 0)
         self._read_missing(state, committed_offset, is_rebuild=state.next_offset == 0)
@@ -279,7 +280,7 @@ class Engine:
         return len(activated)
 
     def follow_times(self) -> int:
-        """Queue recent users for a refresh if a `from` or `until` passed; return how many passed."""
+        """Queue recent users if a `from` or `until` passed; return how many passed."""
         n_passed = self._to_refresh.n_passed(self.generation, self._clock_ms())
         if n_passed:
             for state in self._states.values():
@@ -335,7 +336,7 @@ class Engine:
             if state is None:
                 continue
             waiting = [state.user(user) for user in names if user not in state.pending_lists]
-            # A user of whom nothing was folded here has no rows: misplaced events, impressions alone.
+            # A user of whom nothing was folded has no rows: misplaced events, impressions alone.
             users = {each.history.user: each for each in waiting if each.history.offset >= 0}
             requests = refresh_requests(state, users, self._timeline.newest(partition))
             lists = self._rank(requests, is_refresh=True).get(partition)

@@ -4,16 +4,17 @@ For each `ForgetRequested` whose user is in a partition of this worker:
 
 1. append tombstones of the user's rows and list, and `Forgotten` (`Engine.forget`);
 2. wait `GRACE_MS`, so that readers delete the user by the tombstones;
-3. on the embedded log, blank the user's records and the tombstones' keys (`recstream.erasure.erase`).
-   Delete the partition's older checkpoints. If no event came since, append an empty one, so that new
-   checkpoints get another offset. If events were pruned, request new checkpoints. On Kafka, delete the
-   partition's older records (`recstream.erasure.Truncation`);
+3. on the embedded log, blank the user's records and the tombstones' keys
+   (`recstream.erasure.erase`). Delete the partition's older checkpoints. If no event came since,
+   append an empty one, so that new checkpoints get another offset. If events were pruned, request
+   new checkpoints. On Kafka, delete the partition's older records (`recstream.erasure.Truncation`);
 4. rewrite the table's files without the rows;
 5. erase the request.
 
 The request stands until 5, so the next worker does what a killed one left: steps 1 and 5 are done
 once, the others may be repeated. On Kafka, requests wait until the oldest of a partition is
-``forget_after_s`` old, or one is urgent: then all are carried out together. Step 3 takes hours there.
+``forget_after_s`` old, or one is urgent: then all are carried out together. Step 3 takes hours
+there.
 """
 
 import logging
@@ -75,7 +76,8 @@ class Forgetter:
     Attributes
     ----------
     copies : set of int
-        Partitions of other workers in which users were erased; the caller removes those it has scrubbed.
+        Partitions of other workers in which users were erased; the caller removes those it has
+        scrubbed.
     """
 
     def __init__(

@@ -27,7 +27,7 @@ class ListToRank(NamedTuple):
 
 
 class NewList(NamedTuple):
-    """A changed list: the user's new state, the record to publish, and the row that remembers it."""
+    """Changed list: the user's new state, the record to publish, and the row that remembers it."""
 
     user: UserState
     record: NewRecord

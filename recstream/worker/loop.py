@@ -1,8 +1,8 @@
 """WorkerLoop: passes work from Faust's event loop to the engine's thread.
 
 Tables, histories and the serving generation are touched by one thread, in the order of the calls.
-The event loop only waits for it. Artifacts are loaded by another thread, so that a new generation is
-swapped in between two groups of records.
+The event loop only waits for it. Artifacts are loaded by another thread, so that a new generation
+is swapped in between two groups of records.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ HEARTBEAT_S = 5.0
 FOLLOWER_END_S = 5.0
 """Longest wait at the end for the thread that follows models; it may be compiling kernels."""
 SETTLE_S = 1.0
-"""Longest wait at the end for records being ingested; a log that is away may block them for ever."""
+"""Longest wait at the end for ingested records; a log that is away may block them for ever."""
 
 _T = TypeVar("_T")
 _encode_json = msgspec.json.Encoder().encode
@@ -100,8 +100,8 @@ class WorkerLoop:
     async def start(self, fail: Callable[[BaseException], object]) -> None:
         """Load the kernels and start to follow the models topic.
 
-        Where no kernels are cached, this returns while they are compiled: events are folded meanwhile,
-        and lists are made by interpreted kernels.
+        Where no kernels are cached, this returns while they are compiled: events are folded
+        meanwhile, and lists are made by interpreted kernels.
 
         Parameters
         ----------

@@ -1,25 +1,26 @@
 #!/usr/bin/env python3
 """Chaos: roles are killed, stopped and cut off in random rounds; then the whole log is verified.
 
-A world is a fresh log with two workers, a trainer and a client that appends events. In each round one
-fault happens while events come in:
+A world is a fresh log with two workers, a trainer and a client that appends events. In each round
+one fault happens while events come in:
 
 * ``kill``: kill -9 of a worker or the trainer; it is started again.
 * ``stop``: SIGSTOP of a worker for 1 to 20 s, then SIGCONT.
-* ``cut`` (Kafka): all connections of one worker are cut for 1 to 60 s by a relay; the others keep theirs.
-* ``fill_disk``: no byte is free on the disk of log, tables and models for 1 to 15 s (on Kafka: of tables
-  and models). Needs the right to mount a small file system in memory; left out without it.
+* ``cut`` (Kafka): all connections of one worker are cut for 1 to 60 s by a relay; the others keep
+  theirs.
+* ``fill_disk``: no byte is free on the disk of log, tables and models for 1 to 15 s (on Kafka: of
+  tables and models). Needs the right to mount a small file system in memory; left out without it.
 * ``kill_broker`` (Kafka): kill -9 of the broker; it is started again.
-* ``restart_broker`` (Kafka): the broker stops and starts again: coordinators of groups and transactions
-  move, and clients are told so.
+* ``restart_broker`` (Kafka): the broker stops and starts again: coordinators of groups and
+  transactions move, and clients are told so.
 
-After each world: the workers catch up, every acknowledged event must be in the log exactly once, nothing
-may be in the dead letters, and ``recstream replay --verify`` must derive every list and history byte for
-byte. Counts are printed and written as JSON.
+After each world: the workers catch up, every acknowledged event must be in the log exactly once,
+nothing may be in the dead letters, and ``recstream replay --verify`` must derive every list and
+history byte for byte. Counts are printed and written as JSON.
 
-With ``--simulated`` all of this happens in one process, by ``tests/crash/simulation``: the same code of the
-worker, real logs and tables, but no processes and no time that passes. A round then takes some milliseconds,
-and the same seed repeats it.
+With ``--simulated`` all of this happens in one process, by ``tests/crash/simulation``: the same
+code of the worker, real logs and tables, but no processes and no time that passes. A round then
+takes some milliseconds, and the same seed repeats it.
 
 Examples::
 
@@ -175,7 +176,10 @@ def main() -> int:
                 (
                     "rounds",
                     "rounds",
-                    "random faults (kill -9, SIGSTOP, full disk, cut connections, broker killed or restarted)",
+                    (
+                        "random faults (kill -9, SIGSTOP, full disk, cut connections, "
+                        "broker killed or restarted)"
+                    ),
                 ),
                 ("events", "events", "acknowledged"),
                 ("lost", "events", "acknowledged and lost"),
@@ -189,7 +193,7 @@ def main() -> int:
 
 
 def simulated(options: argparse.Namespace) -> int:
-    """Run simulated rounds; return 0: what is wrong ends the script with the command that repeats it."""
+    """Run simulated rounds; return 0. A fault ends the script with the command that repeats it."""
     sys.path.insert(0, str(ROOT))
     from tests.crash.simulation.kafka import KafkaFaults, KafkaWorld  # noqa: PLC0415 - only here
     from tests.crash.simulation.pruned import PrunedWorld  # noqa: PLC0415

@@ -1,9 +1,9 @@
-"""Scenario `spark`: training on Spark, beside MLlib's ALS in the same session and `ALS.fit` in one process.
+"""Scenario `spark`: training on Spark, MLlib's ALS in the same session, `ALS.fit` in one process.
 
-Seconds per epoch are those of the fastest of five; of MLlib, which does not report them, a quarter of the
-time of five epochs less that of one. Memory is that of each executor and of the driver, without pages that files back.
-Recall@20 is on gowalla's test part. MLlib's objective is another one (uniform
-weight of missing entries), so each uses parameters that suit it. ::
+Seconds per epoch are those of the fastest of five; of MLlib, which does not report them, a quarter
+of the time of five epochs less that of one. Memory is that of each executor and of the driver,
+without pages that files back. Recall@20 is on gowalla's test part. MLlib's objective is another one
+(uniform weight of missing entries), so each uses parameters that suit it. ::
 
     python scripts/bench/spark.py --save                       # gowalla
     python scripts/bench/spark.py --synthetic 20000000 --save  # as many entries as well
@@ -90,7 +90,7 @@ def part_of(pid: int) -> str:
 
 
 def memory_by_part(pid: int, part: str = "the driver's Python") -> dict[str, int]:
-    """Return the bytes of a process and of those below it, by the part of Spark; masters count for none."""
+    """Return the bytes of a process and its descendants, by the part of Spark, without masters."""
     found = {part: resident(pid)}
     for child in children(pid):
         own = part_of(child)
@@ -122,7 +122,7 @@ def peak() -> Iterator[Callable[[], dict[str, float]]]:
 
 
 class Stages:
-    """Seconds of a run: before the first epoch, of its epochs, of Spark's stages in them, and after the last."""
+    """Seconds of a run: before the first epoch, of epochs, of Spark stages, after the last."""
 
     def __init__(self) -> None:
         self._begun = self._last = time.perf_counter()

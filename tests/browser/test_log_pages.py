@@ -63,7 +63,7 @@ def list_after(url: str, user: str) -> Any:
 
 @pytest.fixture(scope="module")
 def moved(shop):
-    """A user whose first item left the list because it was liked: user, item, list before, list after."""
+    """A user whose first item left the list when liked: user, item, list before, list after."""
     user = "engineer"
     for item in ("p1", "p2", "p3"):
         send(shop, user, item)

@@ -1,4 +1,4 @@
-"""Files whose digest is right and whose content no worker writes: a named error, or none of it is used."""
+"""Files with a right digest and content that no worker writes: a named error, or no use."""
 
 import io
 

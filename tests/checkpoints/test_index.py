@@ -59,7 +59,7 @@ def test_the_nearest_checkpoint_before_an_offset_is_found(tables):
 
 
 def test_workers_with_another_app_id_make_and_keep_checkpoints_of_their_own(tables):
-    """Their changelog has other offsets; here its records are fewer, as after a start from nothing."""
+    """Their changelog has other offsets, and here fewer records, as after a start from nothing."""
     tables.feed(100)
     of_old = [tables.checkpoint()]
     content = tables.checkpoints.read(of_old[0])

@@ -1,4 +1,4 @@
-"""Forgetting where records can't be blanked, as on Kafka: beginnings go, compaction does the rest."""
+"""Forgetting where records can't be blanked (Kafka): beginnings go, compaction does the rest."""
 
 import contextlib
 import itertools

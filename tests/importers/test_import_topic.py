@@ -253,6 +253,6 @@ def test_a_source_that_was_made_again_is_named(foreign, ours, tmp_path):
     again = EmbeddedLog(tmp_path / "again.db", sync="normal")
     again.create_topics([TopicSpec(CLICKS, 2)])
 
-    with pytest.raises(InvalidInput, match="made again"):
+    with pytest.raises(InvalidInput, match="deleted and created again"):
         import_topic(ours, Foreign(again), MAPPING)
     again.close()

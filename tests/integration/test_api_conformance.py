@@ -1,4 +1,4 @@
-"""Generated requests against the whole HTTP API: no server error, and no answer that is not documented."""
+"""Generated requests against the whole HTTP API: no server error, only documented answers."""
 
 import re
 import subprocess
@@ -23,7 +23,7 @@ UNREADY = "/health/ready"
 This path, /v1/ws and /v1/stream are in tests/bridge/http/documents/test_documented_push.py.
 """
 FILE_UPLOAD = "put_slice"
-"""Takes a zip file, which can't be generated; tests/bridge/http/routes/console/test_slices.py has its answers."""
+"""Takes a zip file, which can't be generated; `routes/console/test_slices.py` tests it."""
 DEADLINE_S = 270
 """Below the time after which a test counts as one that hangs."""
 PARTS = {
@@ -36,7 +36,7 @@ PARTS = {
 }
 """Paths by part; together they are all."""
 DEEP = "documents"
-"""The part whose bodies nest deeply: every combination of their limits would be tens of thousands."""
+"""Part with deep bodies: all combinations of their limits would be tens of thousands."""
 
 
 def test_every_path_is_in_one_part(tmp_path):

@@ -1,4 +1,4 @@
-"""What only a real broker shows: restarts, refused passwords, topics made again, groups with members."""
+"""What only a real broker shows: restarts, refused passwords, topics made again, full groups."""
 
 from __future__ import annotations
 

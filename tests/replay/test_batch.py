@@ -1,4 +1,4 @@
-"""Batches: the lists of time travel for everybody, whole files, and going on after an interruption."""
+"""Batches: the lists of time travel for everybody, whole files, continued after interruption."""
 
 import errno
 import json

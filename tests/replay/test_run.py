@@ -1,4 +1,4 @@
-"""A replay derives state from the log alone, compares what it is asked to, and writes nothing over."""
+"""A replay derives state from the log alone, compares as asked, and overwrites nothing."""
 
 from pathlib import Path
 

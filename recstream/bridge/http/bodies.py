@@ -130,7 +130,7 @@ def _array(body: bytes) -> list[msgspec.Raw | bytes]:
 def answer_batch(
     answer: msgspec.Struct, rejected: Sequence[Any], *, is_accepted: bool, what: str
 ) -> Response:
-    """Return the answer to a batch: 202 if something was accepted, else raise a problem (422, or 403).
+    """Return the answer to a batch: 202 if something was accepted, else raise 422 or 403.
 
     Parameters
     ----------

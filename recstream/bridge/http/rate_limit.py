@@ -1,4 +1,4 @@
-"""Limit the rate of clients' requests and events by token buckets; end connections that are too slow."""
+"""Limit clients' requests and events by token buckets; end connections that are too slow."""
 
 import ipaddress
 import threading
@@ -59,7 +59,7 @@ class RateLimiter:
             )
 
     def take(self, who: Identity, address: str, amount: int) -> float:
-        """Take tokens of a client; return the seconds to wait if there are too few, and take none."""
+        """Take tokens of a client; if there are too few, take none and return the wait in s."""
         if self._per_s <= 0:
             return 0.0
         client = _network(address) if who.user is None else f"user {who.user}"
@@ -67,7 +67,8 @@ class RateLimiter:
         with self._mutex:
             tokens, since_s = self._buckets.pop(client, (self._burst, now_s))
             tokens = min(self._burst, tokens + (now_s - since_s) * self._per_s)
-            # A batch larger than the bucket is accepted when the bucket is full but for its own request.
+            # A batch larger than the bucket is accepted when the bucket is full but for its own
+            # request.
             missing = min(float(amount), self._burst - 1.0) - tokens
             self._buckets[client] = (tokens if missing > 0 else tokens - amount, now_s)
             if len(self._buckets) > MAX_CLIENTS:

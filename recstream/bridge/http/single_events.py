@@ -1,8 +1,8 @@
 """Accept the commonest request without Flask: ``POST /v1/events`` with one event.
 
-The fast path accepts a request only if: it is one event in one packet; no header changes how it is handled;
-the event is new and valid; the client is within its rate. Flask answers every other request, in the same
-way or with an error. Requests that wait together share one append.
+The fast path accepts a request only if: it is one event in one packet; no header changes how it is
+handled; the event is new and valid; the client is within its rate. Flask answers every other
+request, in the same way or with an error. Requests that wait together share one append.
 """
 
 import contextlib
@@ -31,8 +31,8 @@ PATH = "/v1/events"
 MAX_BYTES = 16 * 1024
 MAX_TOGETHER = 256
 SPACING_S = 0.003
-"""Least time from an append to the next one, for each of its events: an append wakes worker and bridge,
-which costs more than an event."""
+"""Least time from an append to the next one, for each of its events: an append wakes worker and
+bridge, which costs more than an event."""
 MAX_SPACING_S = 0.008
 MAX_WAITING = 1024
 """If more requests wait, the next ones go through Flask, which refuses what is too much."""
@@ -57,7 +57,7 @@ class Accepted(NamedTuple):
 
 
 Answered = Callable[[Sequence[tuple[Any, bytes | None]]], object]
-"""Gets the connections of requests with their answers, without status line and date; None for no answer."""
+"""Gets connections with their answers, without status line and date; None for no answer."""
 
 
 class SingleEvents(Background):
@@ -142,7 +142,7 @@ class SingleEvents(Background):
         )
 
     def append(self, requests: Sequence[Accepted]) -> list[bytes]:
-        """Append the events of requests together; return their answers, without status line and date.
+        """Append the events of requests together; return answers without status line and date.
 
         Blocks until the events are durable.
         """

@@ -86,7 +86,7 @@ class PipelineHistory(Background):
                 return
 
     def observe(self, records: Iterable[Record]) -> None:
-        """Measure the freshness of lists that follow a fresh event: the time from its append to now."""
+        """Measure the freshness of lists of fresh events: time from the event's append to now."""
         now_ms = self._now_ms()
         newest = [one for one in records if one.topic == RECOMMENDATIONS and one.value is not None]
         for record in newest[-MAX_DECODED:]:

@@ -27,8 +27,8 @@ def start_views(
 ) -> None:
     """Fill new views with the rows of the newest checkpoints, and store where reading continues.
 
-    Rows of a start that failed in the middle are deleted first. A file whose content can't be read, though
-    its digest is right, is logged: then no checkpoint is used.
+    Rows of a start that failed in the middle are deleted first. A file whose content can't be read,
+    though its digest is right, is logged: then no checkpoint is used.
 
     Parameters
     ----------

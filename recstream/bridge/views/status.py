@@ -40,7 +40,7 @@ LOOK_BACK_RECORDS = 500
 PUSHES_KEPT = 1000
 ROLES_KEPT = 1000
 MAX_REASONS = 100
-"""Reasons of dead letters that have a metric of their own; programs that write to the topic choose them."""
+"""Maximum number of dead-letter reasons with a metric of their own; any writer may add one."""
 
 _STAGES = tuple(FRESHNESS.labels(stage) for stage in ("folded", "published", "sent"))
 _Status = TypeVar("_Status", WorkerStatus, TrainerStatus)
@@ -107,9 +107,10 @@ class Status:
         self._push_ms: deque[float] = deque(maxlen=PUSHES_KEPT)
 
     def positions(self) -> dict[TopicPartition, int]:
-        """Return start offsets: a little before the end of the pipeline topic, the end of dead letters.
+        """Return start offsets: shortly before the pipeline topic's end, the end of dead letters.
 
-        What came before the end was counted by the bridge before, or by none: metrics count from here.
+        What came before the end was counted by the bridge before, or by none: metrics count from
+        here.
         """
         end = self._start = self._log.high_watermark(PIPELINE, 0)
         start = max(self._log.earliest(PIPELINE, 0), end - LOOK_BACK_RECORDS)
@@ -121,7 +122,7 @@ class Status:
         }
 
     def take(self, records: Iterable[Record]) -> bool:
-        """Process records of the pipeline topic, and count dead letters; True if the status changed."""
+        """Process records of the pipeline topic, count dead letters; True if the status changed."""
         changed = False
         for record in records:
             if record.topic == DEAD_LETTERS:
@@ -166,8 +167,8 @@ class Status:
     ) -> None:
         """Keep a process's newest status, and when it came.
 
-        Clocks differ between machines, so age counts from arrival. Only statuses written before this
-        bridge started are aged by their own time.
+        Clocks differ between machines, so age counts from arrival. Only statuses written before
+        this bridge started are aged by their own time.
         """
         statuses.pop(name, None)
         statuses[name] = status
@@ -293,7 +294,7 @@ class Status:
 
 
 def _count_events(before: WorkerStatus | None, now: WorkerStatus) -> None:
-    """Count the events between two status records of a worker; a count that fell is one since a restart."""
+    """Count the events between two statuses of a worker; a lower count is one since a restart."""
     for kind in EVENT_TYPES:
         old = {} if before is None else before.outcomes.get(kind, {})
         new = now.outcomes.get(kind, {})

@@ -109,9 +109,9 @@ def list_(event_log: EventLog, settings: Settings) -> Result:
 def verify(event_log: EventLog, settings: Settings) -> Result:
     """Verify each partition's checkpoints: file digests, then rows.
 
-    The log is folded from each checkpoint to the next one, and from its first record to the first one.
-    Every history must have the same bytes. A checkpoint that no event reaches back to is compared with
-    the table's changelog.
+    The log is folded from each checkpoint to the next one, and from its first record to the first
+    one. Every history must have the same bytes. A checkpoint that no event reaches back to is
+    compared with the table's changelog.
 
     \b
     Example:

@@ -125,8 +125,8 @@ def products(
 
     The fields are item, title, category, brand, price, description, image, available, from, until,
     vector and attributes.NAME; columns with usual names are found. Entities, tags and prices with a
-    currency are corrected. Rows without id or title, and repeated ids, are rejected; the report says how
-    many and why.
+    currency are corrected. Rows without id or title, and repeated ids, are rejected; the report
+    says how many and why.
 
     \b
     Examples:
@@ -203,21 +203,24 @@ def products(
 @settings_options()
 @json_option
 def events(settings: Settings, file: str, query: str | None, as_json: bool, **how: Any) -> None:
-    """Import CSV, TSV, JSON lines, Parquet, a query's rows or a topic: name the columns, or a preset.
+    """Import CSV, TSV, JSON lines, Parquet, a query or a topic, by column names or a preset.
 
-    Columns are named by header, key (a.b, a[].b, a|b) or number from 1. Without --user and --item the
-    columns tell which preset fits; `recstream import presets` lists all. FILE is - for standard input,
-    or kafka://host:port/topic: JSON records of another system, each imported once, also over restarts.
-    Times are numbers since 1970 (seconds to nanoseconds, by their size), compact dates (20191001) or
-    ISO 8601; UTC without a zone. A value multiplies the weight of an event. Ratings are scaled so that
-    --rating-max becomes 5; half of it is neutral.
+    Columns are named by header, key (a.b, a[].b, a|b) or number from 1. Without --user and --item
+    the columns tell which preset fits; `recstream import presets` lists all. FILE is - for standard
+    input, or kafka://host:port/topic: JSON records of another system, each imported once, also over
+    restarts. Times are numbers since 1970 (seconds to nanoseconds, by their size), compact dates
+    (20191001) or ISO 8601; UTC without a zone. A value multiplies the weight of an event. Ratings
+    are scaled so that --rating-max becomes 5; half of it is neutral.
 
     \b
     Examples:
-      recstream import events ratings.tsv --user 1 --item 2 --value 3 --time 4 --type rate --no-header
-      recstream import events log.jsonl --user user.id --item sku --time at --type kind --types addtocart=cart
+      recstream import events ratings.tsv --user 1 --item 2 --value 3 --time 4 --type rate \\
+          --no-header
+      recstream import events log.jsonl --user user.id --item sku --time at --type kind \\
+          --types addtocart=cart
       recstream import events ga4-export.parquet
-      recstream import events postgresql://localhost/shop --query "select user_id, sku, at from orders" \
+      recstream import events postgresql://localhost/shop \\
+          --query "select user_id, sku, at from orders" \\
           --user user_id --item sku --time at --type purchase
       recstream import events kafka://localhost:9092/clicks --mapping clicks.json --follow
     """

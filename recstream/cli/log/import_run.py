@@ -53,7 +53,8 @@ class Import:
         lines = [f"{_counted(n, 'event')} {done} in {report.seconds:.2f} s ({rate:,.0f}/s)"]
         if report.users:
             lines.append(
-                f"the file names {_counted(report.users, 'user')} and {_counted(report.items, 'item')}"
+                f"the file names {_counted(report.users, 'user')} and "
+                f"{_counted(report.items, 'item')}"
             )
         if report.already:
             lines.append(f"{report.already:,} had been {done} before")

@@ -127,8 +127,8 @@ def tail(
 def diff(settings: Settings, user: str, a: str, b: str, as_json: bool) -> None:
     """Show how the list of USER changed from moment A to B: items that entered, left and moved.
 
-    A and B are offsets of the user's partition or times. Each list published in between is shown with
-    the events since the list before, and with changes of the model and the steering.
+    A and B are offsets of the user's partition or times. Each list published in between is shown
+    with the events since the list before, and with changes of the model and the steering.
 
     \b
     Examples:

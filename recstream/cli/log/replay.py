@@ -1,4 +1,4 @@
-"""`recstream replay` and `export`: derive all state again from the log; write a part of it to a file."""
+"""`recstream replay` and `export`: derive state again from the log; write a part to a file."""
 
 import contextlib
 import time
@@ -72,8 +72,9 @@ def replay(
 ) -> None:
     """Derive state from the log alone; with --verify every list, with --retrain every model.
 
-    Without FILE the installation's own log is read; nothing in it changes. FILE is a file written by
-    `recstream export`. If one byte differs, the command shows the first difference and exits with 1.
+    Without FILE the installation's own log is read; nothing in it changes. FILE is a file written
+    by `recstream export`. If one byte differs, the command shows the first difference and exits
+    with 1.
 
     \b
     Examples:
@@ -96,7 +97,7 @@ def replay(
         timeline = read_timeline(log)
 
         def fold_at(partition: int) -> PartitionFold:
-            """Return the state of a partition to start from: a slice's, or the nearest checkpoint's."""
+            """Return a partition's state to start from: a slice's or the nearest checkpoint's."""
             if part is not None:
                 return part.fold(partition)
             offset = ranges[partition][0]
@@ -201,12 +202,13 @@ def _first_difference(report: Report) -> str:
         for found in each.differences:
             if not found.published and not found.derived:
                 return (
-                    f"the list of {found.user!r} in partition {found.partition}, offset {found.offset} "
-                    f"can't be derived again: {found.what}"
+                    f"the list of {found.user!r} in partition {found.partition}, offset "
+                    f"{found.offset} can't be derived again: {found.what}"
                 )
             return (
                 f"{found.what} differs for user {found.user!r}, partition {found.partition}, "
-                f"offset {found.offset}\n  published: {found.published}\n  derived:   {found.derived}"
+                f"offset {found.offset}\n  published: {found.published}\n"
+                f"  derived:   {found.derived}"
             )
     for generation in report.generations:
         if not generation.is_identical:

@@ -46,9 +46,9 @@ def batch(
 ) -> Result:
     """Write everybody's lists, or the similar items of every item, as of now or of a moment.
 
-    Each row of a Parquet file is an item of a list: key (user or item), rank, item, score. Each line
-    of a JSONL file is a list. basis.json names what the files are derived from. Run it again with the
-    same folder to continue after an interruption.
+    Each row of a Parquet file is an item of a list: key (user or item), rank, item, score. Each
+    line of a JSONL file is a list. basis.json names what the files are derived from. Run it again
+    with the same folder to continue after an interruption.
 
     \b
     Examples:
@@ -77,5 +77,5 @@ def batch(
     n_new = len({*out.iterdir()} - before)
     at = from_timestamp_ms(chosen.now).isoformat()
     done = f"{n_new} files written" if n_new else "nothing was left to write"
-    text = f"{chosen.what} of generation {chosen.generation} delta {chosen.delta} as of {at} in {out}: {done}"
-    return chosen, text
+    origin = f"generation {chosen.generation} delta {chosen.delta} as of {at}"
+    return chosen, f"{chosen.what} of {origin} in {out}: {done}"

@@ -214,7 +214,8 @@ def _report(found: LogWhatIf) -> str:
         ]
     ]
     notes = [
-        f"{name}: {each.mean:+.4f}, 95 % interval {each.low:+.4f} to {each.high:+.4f}: {each.verdict}"
+        f"{name}: {each.mean:+.4f}, 95 % interval {each.low:+.4f} to {each.high:+.4f}: "
+        f"{each.verdict}"
         for name, each in (("hit@10", found.hit_10), ("MRR", found.mrr))
     ]
     notes.append(f"{found.n_changed:,} of {found.n_events:,} lists would have been different")
@@ -222,8 +223,8 @@ def _report(found: LogWhatIf) -> str:
         notes.append(f"an even sample of {found.n_found:,} events")
     if found.n_seen_by_model:
         notes.append(
-            f"the other generation was trained on {found.n_seen_by_model:,} of these events, so its "
-            "score is too high"
+            f"the other generation was trained on {found.n_seen_by_model:,} of these events, so "
+            "its score is too high"
         )
     if found.n_pruned:
         notes.append(

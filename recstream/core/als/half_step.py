@@ -169,8 +169,8 @@ def axes_of(
         values, vectors = np.linalg.eigh(gramian)  # reads the lower triangle only
     except np.linalg.LinAlgError as error:
         raise ModelError(
-            "the products of the factors are not finite; scale the weights down or bring the exponents "
-            "nearer to 0"
+            "the products of the factors are not finite; scale the weights down or bring the "
+            "exponents nearer to 0"
         ) from error
     spectrum = np.ones(width, np.float32)
     spectrum[:n_factors] = np.maximum(values[::-1], 0.0)

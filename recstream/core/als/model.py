@@ -209,10 +209,10 @@ class ALSModel:
     ) -> Float32s:
         """Return the factors of items with these users.
 
-        An item with prior μ and n entries above zero minimises the loss of its observed entries plus
-        ``(y - κμ)ᵀ D (y - κμ)``. Here ``κ = PRIOR_EVENTS / (PRIOR_EVENTS + n)``, and D holds the
-        missing entries and the regularization. Without entries the result is μ; with many it tends
-        to the result without a prior.
+        An item with prior μ and n entries above zero minimises the loss of its observed entries
+        plus ``(y - κμ)ᵀ D (y - κμ)``. Here ``κ = PRIOR_EVENTS / (PRIOR_EVENTS + n)``, and D holds
+        the missing entries and the regularization. Without entries the result is μ; with many it
+        tends to the result without a prior.
 
         Parameters
         ----------

@@ -1,7 +1,8 @@
-"""The grammar of a category: one text holds a path from broad to narrow, such as ``Books > Poetry``.
+"""Grammar of a category: a text with a path from broad to narrow, such as ``Books > Poetry``.
 
-Rules, content tokens and importers all use `category_levels`. Generations keep the version of the grammar
-that they were trained with (hyper-parameter ``category_grammar``), so that a replay derives equal lists.
+Rules, content tokens and importers all use `category_levels`. Generations keep the version of the
+grammar that they were trained with (hyper-parameter ``category_grammar``), so that a replay derives
+equal lists.
 """
 
 import re
@@ -29,7 +30,8 @@ def category_levels(category: str, grammar: int = CATEGORY_GRAMMAR) -> list[str]
 def is_within(category: str, prefix: str, grammar: int = CATEGORY_GRAMMAR) -> bool:
     """Return whether a category is another one or below it.
 
-    >>> [is_within(each, "Books") for each in ("Books", "Books > Poetry", "Books|Poetry", "Bookends")]
+    >>> names = ("Books", "Books > Poetry", "Books|Poetry", "Bookends")
+    >>> [is_within(each, "Books") for each in names]
     [True, True, True, False]
     >>> is_within("Home/Kitchen", "Home")
     True

@@ -1,4 +1,4 @@
-"""Clean a row of a product file (a shop's or Amazon's) into an `Item`, or return the reason why there is none."""
+"""Clean a row of a product file into an `Item`, or return the reason why there is none."""
 
 import html
 import math
@@ -107,8 +107,8 @@ def clean_product(
     row : mapping
         Values by column; texts, numbers, or lists of them.
     columns : mapping, optional
-        By field of an item, the column to take; ``attributes.NAME`` is an attribute. Other fields use
-        the names in `PRODUCT_COLUMNS`.
+        By field of an item, the column to take; ``attributes.NAME`` is an attribute. Other fields
+        use the names in `PRODUCT_COLUMNS`.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Lists of held-out entries: factors, behaviour neighbours and popularity together, as lists are served.
+"""Lists of held-out entries by factors, behaviour neighbours and popularity, as they are served.
 
 Content is not included: no hyper-parameter of a search changes it.
 """
@@ -54,8 +54,8 @@ def _split(
     ):
         msg = (
             "at needs a CSR matrix with ascending columns and no repeated entries, got format "
-            f"{interactions.format!r}; call tocsr(), sum_duplicates() and sort_indices(), then make "
-            "at in that order"
+            f"{interactions.format!r}; call tocsr(), sum_duplicates() and sort_indices(), then "
+            "make at in that order"
         )
         raise InvalidInput(msg)
     times = np.zeros(len(owners), np.int64) if at is None else np.asarray(at)
@@ -83,8 +83,8 @@ class HeldOutLists:
     interactions : scipy sparse, (n, m)
         With sorted indices.
     at : (nnz,) sortable, optional
-        Times of the entries in CSR order; the newest fifth of each user is held out, without times a
-        random fifth.
+        Times of the entries in CSR order; the newest fifth of each user is held out, without times
+        a random fifth.
     k : int
         Length of the lists.
     generator : numpy.random.Generator

@@ -1,7 +1,7 @@
 """Metrics of ranked lists.
 
-Batch metrics compare lists with a test matrix and average over users with test items. Metrics of single
-events take the rank of the event's item.
+Batch metrics compare lists with a test matrix and average over users with test items. Metrics of
+single events take the rank of the event's item.
 """
 
 import math
@@ -116,7 +116,7 @@ def coverage(ids: Int32s, n_items: int) -> float:
 
 
 def gini(ids: Int32s, n_items: int) -> float:
-    """Return the Gini coefficient of list places over items: 0 if equal, 1 - 1/m if one item has all.
+    """Return the Gini coefficient of list places over items: 0 if equal, 1 - 1/m if all are one's.
 
     >>> gini(np.array([[0], [0]], np.int32), 4)
     0.75

@@ -1,9 +1,9 @@
 """Online evaluation: the rank of each event's item in the list that the user had before the event.
 
-That list is the newest one as of an earlier event of the user. The worker knows it when it folds the
-event, and a replay finds the same one in the log, so both count the same. Only first events for an item
-are evaluated: items of the history are not in lists. Events with a ``rec_id`` came from a list; their
-number over the items shown by impressions with a ``rec_id`` is the click-through rate.
+That list is the newest one as of an earlier event of the user. The worker knows it when it folds
+the event, and a replay finds the same one in the log, so both count the same. Only first events for
+an item are evaluated: items of the history are not in lists. Events with a ``rec_id`` came from a
+list; their number over the items shown by impressions with a ``rec_id`` is the click-through rate.
 """
 
 import math
@@ -213,7 +213,7 @@ def _sum(clicks: Sequence[ClickCounts]) -> ClickCounts:
 
 
 def is_evaluated(before: History, after: History, event: Event, weights: EventWeights) -> bool:
-    """Return whether an event is evaluated: a positive event for an item that the history lacked."""
+    """Return whether an event is evaluated: positive, and for an item that the history lacked."""
     return (
         after.n_items > before.n_items
         and event.type != "dislike"

@@ -59,7 +59,7 @@ class Header(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class RatedHeader(Header, frozen=True, array_like=True, gc=False):
-    """The header of a user with ratings; a header without them is written as before there were any."""
+    """Header of a user with ratings; other users keep the header without them."""
 
     n_ratings: Int64 = 0
     rating_sum: Weight = 0.0
@@ -75,8 +75,8 @@ class ProfileHeader(RatedHeader, frozen=True, array_like=True, gc=False):
 class ListRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The newest published list of a user; the next one is compared with it.
 
-    ``offset`` is at or before the list's record on its topic, with no other list of the user in between;
-    -1 if a version without it wrote the row.
+    ``offset`` is at or before the list's record on its topic, with no other list of the user in
+    between; -1 if a version without it wrote the row.
     """
 
     generation: Int64
@@ -103,7 +103,7 @@ class AppliedRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 def _decoder(kind: type[T]) -> Callable[[bytes], T]:
-    """Return a decoder of rows; what can't be read, however deep it nests, is a `msgspec.DecodeError`."""
+    """Return a decoder of rows; any unreadable row, also a deep one, is a `msgspec.DecodeError`."""
     decode = msgspec.msgpack.Decoder(kind).decode
 
     def decode_row(raw: bytes) -> T:
@@ -125,7 +125,7 @@ encode_row = _encode
 
 
 def decode_page(raw: bytes) -> tuple[Entry, ...]:
-    """Return the entries of a page; those without a rating as plain entries, as they were encoded."""
+    """Return the entries of a page; those without a rating as plain entries, as encoded."""
     return tuple(
         [
             each

@@ -1,8 +1,8 @@
 """Compile an arm of the steering document for a generation: masks, bias, boosts, pins.
 
-An arm is compiled once per generation and updated after deltas (`compile_arm`). A document that is only
-checked leaves the generation and its cache unchanged (`steering_warnings`). The result depends on (generation, delta,
-arm) alone. Each condition costs one pass over the items.
+An arm is compiled once per generation and updated after deltas (`compile_arm`). A document that is
+only checked leaves the generation and its cache unchanged (`steering_warnings`). The result depends
+on (generation, delta, arm) alone. Each condition costs one pass over the items.
 """
 
 import copy
@@ -135,7 +135,7 @@ class CompiledArm:
         self.delta = generation.delta
 
     def is_of(self, generation: Generation, now_ms: int | None) -> bool:
-        """Return whether an update to the generation's newest delta and a time would change nothing."""
+        """Return whether an update to the newest delta and a time would change nothing."""
         if self.delta != generation.delta:
             return False
         has_times = now_ms is not None and len(generation.columns.boundaries) > 0
@@ -224,8 +224,9 @@ def compile_arm(
 ) -> CompiledArm:
     """Return an arm compiled for a generation as of its newest delta.
 
-    The generation caches it, unless ``keep`` is false: an arm that one request shaped. Several threads
-    may compile arms of a generation that does not change meanwhile; what is returned stays as it is.
+    The generation caches it, unless ``keep`` is false: an arm that one request shaped. Several
+    threads may compile arms of a generation that does not change meanwhile; what is returned stays
+    as it is.
     """
     if not keep:
         return CompiledArm(generation, arm, now_ms=now_ms)
@@ -246,8 +247,9 @@ def compile_arm(
 def steering_warnings(steering: Steering, generation: Generation, now_ms: int) -> tuple[str, ...]:
     """Return warnings about a document on a generation at a time.
 
-    Rules that match no item or every item, pinned items that are unknown or excluded, arms and placements
-    that exclude all items. The generation and its cache of compiled arms stay as they are.
+    Rules that match no item or every item, pinned items that are unknown or excluded, arms and
+    placements that exclude all items. The generation and its cache of compiled arms stay as they
+    are.
     """
     found: dict[str, None] = {}
     columns = generation.columns.scratch()

@@ -1,4 +1,4 @@
-"""Compiled diversity of a list: maximal marginal relevance (MMR) over categories, brands and factors."""
+"""Compiled diversity: maximal marginal relevance (MMR) over categories, brands and factors."""
 
 # ruff: noqa: C901, PLR0912  (an inner loop is one function: calls with vectors cost registers)
 import math
@@ -22,8 +22,8 @@ def diversify(
     """Move the chosen rows to the front, in place: maximal marginal relevance (MMR).
 
     Carbonell & Goldstein (SIGIR 1998). Each next item maximises
-    ``(1 - strength) · relevance - strength · similarity``. Relevance is the score scaled to the pool's
-    range; similarity is the largest one to an item chosen already.
+    ``(1 - strength) · relevance - strength · similarity``. Relevance is the score scaled to the
+    pool's range; similarity is the largest one to an item chosen already.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def _unit_columns(rows: Int32s, n_rows: int, items: Float32s, stride: int, unit:
 
 @helper
 def _dot_with_all(newest: int, unit: Float32s, stride: int, taste: Float32s) -> None:
-    """Write the dot products of one item with all items, each summed in the order of the factors."""
+    """Write the dot products of one item with all items, summed in the order of the factors."""
     for block in range(0, stride, _BLOCK):
         a, b, c, d = zero(), zero(), zero(), zero()
         for first in range(0, len(unit), stride):

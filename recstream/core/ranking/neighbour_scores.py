@@ -1,4 +1,4 @@
-"""Compiled neighbour scores: turns base lists into the exact best items by base score plus neighbours."""
+"""Compiled neighbour scores: find the exact best items by base score plus neighbours."""
 
 # ruff: noqa: C901, PLR0912, PLR0915  (an inner loop is one function: calls with vectors cost registers)
 
@@ -23,12 +23,12 @@ from recstream.core.search import EMPTY_KEY, exact_score, keep, key_of, row_of, 
 
 Bools = NDArray[np.bool_]
 _MIN_ROOM = 1 << 12
-"""Least slots of the hash table: four times the items that 16 entries with two times 32 neighbours reach."""
+"""Least slots of the hash table: four times the neighbours of 16 entries (2 · 32 each)."""
 
 
 @helper
 def _slot_of(keys: Int32s, shift: int, row: int) -> int:
-    """Return the slot of a row in the hash table of ``2^(32 - shift)`` slots, or the free slot for it."""
+    """Return the slot of a row, or the free slot for it, in a table of ``2^(32 - shift)`` slots."""
     at = ((np.int64(row) * 2654435769) & 0xFFFFFFFF) >> shift
     # One branch: the product is 0 for an empty slot and for the row's own slot.
     while (np.int64(keys[at]) + 1) * (np.int64(keys[at]) - row) != 0:
@@ -274,22 +274,24 @@ def add_neighbour_scores(
 ) -> None:
     """Turn base lists into lists by base score plus neighbour scores, in place.
 
-    Neighbour scores are at least 0, so each of the best items is in the base list or has a neighbour
-    score. Sums run in float64 by table, then entry, then neighbour.
+    Neighbour scores are at least 0, so each of the best items is in the base list or has a
+    neighbour score. Sums run in float64 by table, then entry, then neighbour.
 
     Parameters
     ----------
     content, behaviour : NeighbourTable
-        Content neighbours, with a multiplier of each item, and behaviour neighbours. A table with gain 0
-        is skipped.
+        Content neighbours, with a multiplier of each item, and behaviour neighbours. A table with
+        gain 0 is skipped.
     cold_threshold : float
         Items with a score of the first table and a multiplier of at least this are cold.
     excluded : RowLists
         Items that the base lists leave out.
     lists : (b, n) int64
-        Keys of the best items by base score, ascending: the worst first; changed, in the order of `keep`.
+        Keys of the best items by base score, ascending: the worst first; changed, in the order of
+        `keep`.
     cold_items : (b, f) int64
-        Written: keys of the best eligible cold items by the sum, the worst first. `EMPTY_KEY` on input.
+        Written: keys of the best eligible cold items by the sum, the worst first. `EMPTY_KEY` on
+        input.
     to_pins, to_cooling : (b, k) and (r,) float64
         Written: neighbour scores of pinned and cooling items.
     is_near : (b,) bool

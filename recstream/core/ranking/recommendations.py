@@ -1,7 +1,7 @@
 """A ranked list as it is published: the record, its items, and their reasons.
 
-Lists on the log are in columns (`list_columns`, written by `encode_list`). `describe` makes the items with
-texts, for lists on request and for lists of logs that are older (list format 1).
+Lists on the log are in columns (`list_columns`, written by `encode_list`). `describe` makes the
+items with texts, for lists on request and for lists of logs that are older (list format 1).
 """
 
 from collections.abc import Mapping, Sequence

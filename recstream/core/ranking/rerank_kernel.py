@@ -60,7 +60,8 @@ def rerank_batch(
     pool : (b, q) int64
         Keys of the best items by base score plus neighbour scores, ascending.
     cold_items : (b, f) int64
-        Keys of the best eligible cold items, the worst first. f is twice the number of reserved slots.
+        Keys of the best eligible cold items, the worst first. f is twice the number of reserved
+        slots.
     lists : ListBuffers
         Written.
     """
@@ -136,8 +137,8 @@ def reserve_cold_start_slots(
 ) -> int:
     """Reserve slots at the end of a list for cold items; return the new number of rows.
 
-    Cold items that are ranked already count towards the p reserved slots. If there is no room, the last
-    items that are not cold are dropped.
+    Cold items that are ranked already count towards the p reserved slots. If there is no room, the
+    last items that are not cold are dropped.
 
     Parameters
     ----------

@@ -16,9 +16,9 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Attributes
     ----------
     kind : str
-        ``because``: similar behaviour to an item of the history. ``content``: similar content to one.
-        ``popular``: popular of late. ``boosted``, ``pinned``: by a rule. ``newcomer``: a cold item in a
-        reserved slot.
+        ``because``: similar behaviour to an item of the history. ``content``: similar content to
+        one. ``popular``: popular of late. ``boosted``, ``pinned``: by a rule. ``newcomer``: a cold
+        item in a reserved slot.
     item, event : str
         Item and newest event type of the history entry.
     offset : int
@@ -66,7 +66,8 @@ Later ones are imported or were sent late. The bound allows for clocks that diff
 class Lineage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Origin of a list, and when each step was done (milliseconds since 1970).
 
-    The times are measurements. Nothing is derived from them, and a replay compares lists without them.
+    The times are measurements. Nothing is derived from them, and a replay compares lists without
+    them.
     """
 
     event_id: str = ""
@@ -103,13 +104,14 @@ class Requested(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Recommendations(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A user's list: the record on `recstream.recommendations`, and the body of REST and WebSocket.
 
-    A pure function of (the user's history as of ``as_of``, ``generation``, ``delta``, ``followed``, the
-    settings in force). ``followed`` names a delta of a newer generation that could not be used: what
-    such deltas withdrew up to it is not listed. ``control`` names the settings by their offset on the control topic. ``arm`` is the user's
-    A/B arm, if there is one. ``now`` is the time (ms since 1970) that times of items and rules were
-    compared with, if any were. ``epoch`` and ``offset`` are the list's own position; its reader fills
-    them in. A list made for a request is not on the topic: ``requested`` names what shaped it, and
-    ``next`` is the cursor of the next page.
+    A pure function of (the user's history as of ``as_of``, ``generation``, ``delta``, ``followed``,
+    the settings in force). ``followed`` names a delta of a newer generation that could not be used:
+    what such deltas withdrew up to it is not listed. ``control`` names the settings by their offset
+    on the control topic. ``arm`` is the user's A/B arm, if there is one. ``now`` is the time (ms
+    since 1970) that times of items and rules were compared with, if any were. ``epoch`` and
+    ``offset`` are the list's own position; its reader fills them in. A list made for a request is
+    not on the topic: ``requested`` names what shaped it, and ``next`` is the cursor of the next
+    page.
     """
 
     rec_id: str

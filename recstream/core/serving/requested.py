@@ -1,6 +1,7 @@
 """A list that a request shapes, and the cursor by which a client pages through it.
 
-The list is a pure function of history, generation, steering and the request, which the list contains.
+The list is a pure function of history, generation, steering and the request, which the list
+contains.
 """
 
 import base64
@@ -30,8 +31,8 @@ class Unranked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Attributes
     ----------
     reason : str
-        ``unknown`` to the active generation; ``withdrawn`` from the catalogue; ``excluded`` by a rule;
-        ``cut`` (below the minimum score, or after the last place asked for).
+        ``unknown`` to the active generation; ``withdrawn`` from the catalogue; ``excluded`` by a
+        rule; ``cut`` (below the minimum score, or after the last place asked for).
     rule : str
         The rule that excludes it.
     """
@@ -107,7 +108,7 @@ def read_cursor(cursor: str) -> dict[bytes, None]:
 
 
 def among(request: ListRequest, candidates: tuple[str, ...]) -> ListRequest:
-    """Return a request whose list holds these items alone: a condition on ids, besides its filter."""
+    """Return a request for a list of these items alone: a condition on ids joins its filter."""
     own = () if request.filter is None else (request.filter,)
     only = Condition(items=candidates, all=own or None)
     return msgspec.structs.replace(request, filter=only)
@@ -174,7 +175,7 @@ def request_warnings(
 
 
 def visitor_history(items: Iterable[str], session: str) -> History:
-    """Return the history of a visitor who viewed some items; without a session, the items name it."""
+    """Return the history of a visitor who viewed items; without a session, the items name it."""
     page = {item: Entry(item, 1.0, 0, 1, 0, 1) for item in items}
     return History(session or "\0".join(page), n_items=len(page), pages=(page,))
 

@@ -1,8 +1,8 @@
 """Similar items by behaviour and by content.
 
-The two similarities are weighted by the number of users of the item. *Behaviour* is the larger of the
-cosine of the factors, shrunk for items with few users, and the behaviour-neighbour weight. *Content* is
-the content-neighbour weight. Items without events have content neighbours alone.
+The two similarities are weighted by the number of users of the item. *Behaviour* is the larger of
+the cosine of the factors, shrunk for items with few users, and the behaviour-neighbour weight.
+*Content* is the content-neighbour weight. Items without events have content neighbours alone.
 """
 
 from typing import Literal
@@ -60,7 +60,7 @@ class Neighbour(msgspec.Struct, frozen=True, kw_only=True):
 def similar_requested(
     generation: Generation, item: str, request: ListRequest, steering: Steering | None, now_ms: int
 ) -> tuple[Neighbour, ...]:
-    """Return the page of similar items that a request asks for, by the rules that hold for everybody.
+    """Return the requested page of similar items, by the rules that hold for everybody.
 
     A boost adds ``by`` times the mean similarity. Pins, options and arms do not apply.
 

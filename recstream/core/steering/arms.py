@@ -19,7 +19,7 @@ Pairs = Iterable[tuple[str, Scalar]]
 
 
 class Arm(ListOverrides, frozen=True, kw_only=True, dict=True):
-    """Part of the users, and how their lists differ from the document's; absent fields are the document's.
+    """Part of the users, and what differs in their lists; absent fields are the document's.
 
     Attributes
     ----------
@@ -32,7 +32,8 @@ class Arm(ListOverrides, frozen=True, kw_only=True, dict=True):
     half_life_ms : float
         Half-life of event weights, likewise.
     when : Audience or None
-        Only these users can be in the arm; the shares of the arms open to a user are scaled to sum to 1.
+        Only these users can be in the arm; the shares of the arms open to a user are scaled to sum
+        to 1.
     """
 
     share: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
@@ -46,7 +47,7 @@ class Arm(ListOverrides, frozen=True, kw_only=True, dict=True):
         return any(not isinstance(rule, Pin) and uses_now(rule.where) for rule in self.rules)
 
     def applying_to(self, properties: Pairs, context: Pairs) -> Arm:
-        """Return the arm with the rules that hold for a user and a context; the same object if equal."""
+        """Return the arm with the rules for a user and a context; the same object if equal."""
         if not self._has_audience:
             return self
         user, now = dict(properties), dict(context)

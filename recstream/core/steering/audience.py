@@ -1,4 +1,4 @@
-"""Tests of attribute values, and the audience of a rule or an arm: users and contexts it holds for."""
+"""Test attribute values, and the audience (users, contexts) of a rule or an arm."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -54,8 +54,8 @@ def _kind_and_value(value: Any) -> tuple[bool, Any]:
 def _within(value: Any, bound: Any, now_ms: int, sign: int) -> bool:
     """Return whether a value is at least (sign 1) or at most (-1) a bound; None is no bound.
 
-    Numbers and text do not compare; a bound relative to now compares with times. Times of different zones
-    compare as times, not as text.
+    Numbers and text do not compare; a bound relative to now compares with times. Times of different
+    zones compare as times, not as text.
     """
     if bound is None:
         return True

@@ -1,7 +1,7 @@
 """The steering document: how a shop shapes its lists, as plain JSON.
 
-It holds named rules over items (exclude, only, boost, pin) and options of the list as a whole. It may
-divide users among A/B arms; each arm overrides parts of the document. Size, depth and number of
+It holds named rules over items (exclude, only, boost, pin) and options of the list as a whole. It
+may divide users among A/B arms; each arm overrides parts of the document. Size, depth and number of
 conditions are bounded, so that every document is read and applied in bounded time.
 """
 
@@ -65,7 +65,7 @@ class Steering(ListOptions, frozen=True, kw_only=True, dict=True):
     def arm_of(
         self, user: str, placement: str = "", properties: Pairs = (), context: Pairs = ()
     ) -> Arm:
-        """Return the arm of a user, with the document's options filled in, and a placement's on top.
+        """Return the arm of a user, with the document's options filled in, then a placement's.
 
         Parameters
         ----------

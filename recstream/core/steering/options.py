@@ -56,8 +56,8 @@ class Dislikes(Strict, frozen=True):
 class ImpressionFatigue(Strict, frozen=True):
     """Impression fatigue: an item shown and ignored cools down.
 
-    After ``after`` impressions without an event of the user on the item, it is excluded until enough
-    other items have been shown.
+    After ``after`` impressions without an event of the user on the item, it is excluded until
+    enough other items have been shown.
     """
 
     after: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 3
@@ -71,8 +71,8 @@ class ListOptions(Strict, frozen=True, kw_only=True, rename=JSON_NAMES):
     fatigue : ImpressionFatigue or None
         ``rotation`` in JSON.
     cold_start_share : float or None
-        ``newcomers`` in JSON. Part of a list's slots, rounded down, reserved for cold items. None: the
-        generation's own.
+        ``newcomers`` in JSON. Part of a list's slots, rounded down, reserved for cold items. None:
+        the generation's own.
     dislikes : Dislikes or None
         None: a dislike only keeps the item itself out.
     """

@@ -33,7 +33,7 @@ MAX_REQUEST_BOOSTS = 20
 
 
 class RequestBoost(Strict, frozen=True):
-    """Add ``by`` typical scores to the items that meet a condition, as a rule of action ``boost`` does."""
+    """Add ``by`` typical scores to items that meet a condition, as a ``boost`` rule does."""
 
     where: Condition
     by: Annotated[float, msgspec.Meta(ge=-MAX_BOOST, le=MAX_BOOST)]

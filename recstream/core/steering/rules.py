@@ -26,7 +26,7 @@ class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 
 
 class Now(Strict, frozen=True):
-    """A time ``now`` seconds after the one a list is made at: ``{"now": -604800}`` is a week ago."""
+    """Time ``now`` seconds after the list's own time: ``{"now": -604800}`` is a week ago."""
 
     now: Annotated[float, msgspec.Meta(ge=-1e11, le=1e11)]
 
@@ -140,8 +140,8 @@ class Only(Strict, frozen=True, kw_only=True, tag="only", tag_field="action"):
 class Boost(Strict, frozen=True, kw_only=True, tag="boost", tag_field="action"):
     """Add to the score of these items.
 
-    ``by`` is in units of the generation's typical score, the mean over the items of histories. Below 0
-    it lowers the score.
+    ``by`` is in units of the generation's typical score, the mean over the items of histories.
+    Below 0 it lowers the score.
     """
 
     name: Name
@@ -185,7 +185,7 @@ def uses_now(condition: Condition) -> bool:
 
 
 def moment_ms(value: object) -> float | None:
-    """Return a time in milliseconds since 1970: of an RFC 3339 text or a date (UTC), or of such a number.
+    """Return a time in ms since 1970: of an RFC 3339 text, a date (UTC) or such a number.
 
     >>> moment_ms("1970-01-01T00:00:01Z"), moment_ms("1970-01-02"), moment_ms(5), moment_ms("soon")
     (1000.0, 86400000.0, 5.0, None)

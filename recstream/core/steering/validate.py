@@ -361,7 +361,7 @@ def _check_bounds(
 
 
 def _is_above(least: Any, most: Any, *, is_time: bool) -> bool:
-    """Return whether a bound is above another one of its kind; times with zones compare as times."""
+    """Return whether a bound is above another of its kind; times with zones compare as times."""
     if isinstance(least, str):
         read = moment_ms if is_time else instant
         times: tuple[Any, Any] = read(least), read(most)

@@ -117,8 +117,8 @@ def _check_sparse(matrix: Any, name: str) -> None:
         if hasattr(matrix, "columns"):
             names = list(getattr(matrix, "column_names", matrix.columns))
             raise InvalidInput(
-                f"{name} must be a scipy sparse matrix of one row a user and one column an item, got a "
-                f"{kind} with the columns {names[:10]}; number users and items from 0 "
+                f"{name} must be a scipy sparse matrix of one row a user and one column an item, "
+                f"got a {kind} with the columns {names[:10]}; number users and items from 0 "
                 "and build scipy.sparse.coo_matrix((weights, (user_rows, item_rows)))"
             )
         raise InvalidInput(
@@ -167,8 +167,8 @@ def _refuse(csr: Any, name: str, fault: int, where: int) -> NoReturn:
     """Raise for a fault of a CSR matrix."""
     if fault == _BAD_INDPTR:
         raise InvalidInput(
-            f"{name} must have row pointers that start at 0, never fall and end at no more than its "
-            f"{len(csr.data)} entries, got {int(csr.indptr[where])} for row {where}"
+            f"{name} must have row pointers that start at 0, never fall and end at no more than "
+            f"its {len(csr.data)} entries, got {int(csr.indptr[where])} for row {where}"
         )
     row = int(np.searchsorted(csr.indptr, where, side="right")) - 1
     if fault == _BAD_INDEX:
@@ -177,8 +177,8 @@ def _refuse(csr: Any, name: str, fault: int, where: int) -> NoReturn:
             f"{int(csr.indices[where])} in row {row}; number columns from 0, or give a larger shape"
         )
     raise InvalidInput(
-        f"{name} must hold finite weights of at least 0 and at most {np.finfo(np.float32).max:.2g}, "
-        f"got {csr.data[where]} "
+        f"{name} must hold finite weights of at least 0 and at most "
+        f"{np.finfo(np.float32).max:.2g}, got {csr.data[where]} "
         f"at row {row}, column {csr.indices[where]}"
     )
 
@@ -202,8 +202,8 @@ def _check_before_conversion(matrix: Any, name: str) -> None:
         )
         if not is_valid:
             raise InvalidInput(
-                f"{name} must have pointers that start at 0, never fall and end at no more than its "
-                f"{ends} entries, got {indptr.tolist()[:10]}"
+                f"{name} must have pointers that start at 0, never fall and end at no more than "
+                f"its {ends} entries, got {indptr.tolist()[:10]}"
             )
         side = ("row", "column")[minor]
         axes = [(matrix.indices, matrix.shape[minor] // block[minor], side)]
@@ -223,7 +223,7 @@ def _check_before_conversion(matrix: Any, name: str) -> None:
 
 
 def _kernel_arrays(csr: Any, name: str, *, with_weights: bool) -> tuple[Int64s, Int32s, Float32s]:
-    """Return the arrays of a CSR matrix in the types of kernels; indices that overflow become -1."""
+    """Return the arrays of a CSR matrix in kernels' types; indices that overflow become -1."""
     indptr, indices, data = np.asarray(csr.indptr), np.asarray(csr.indices), csr.data
     if indptr.shape != (csr.shape[0] + 1,) or indices.ndim != 1 or data.shape != indices.shape:
         raise InvalidInput(

@@ -35,7 +35,7 @@ _MISSING = frozenset(
 """How programs write that there is no value, in lower case."""
 _WHOLE_FLOAT = re.compile(r"([+-]?\d+)\.0+")
 _INVISIBLE = dict.fromkeys(map(ord, "\u200b\u2060\ufeff\u00ad"))
-"""Zero-width space, word joiner, byte order mark, soft hyphen: left behind by copying, never meant."""
+"""Zero-width space, word joiner, byte order mark, soft hyphen: left by copying, never meant."""
 _COMPACT_TIMES = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 
 
@@ -108,7 +108,8 @@ def parse_time(text: str, form: str = "") -> int:
     Parameters
     ----------
     text : str
-        A number since 1970 (seconds to nanoseconds, by its size), a compact date like 20191001, or ISO 8601. Without a zone, UTC.
+        A number since 1970 (seconds to nanoseconds, by its size), a compact date like 20191001, or
+        ISO 8601. Without a zone, UTC.
     form : str
         Read the text by this format of `datetime.strptime` instead.
 

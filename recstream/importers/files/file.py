@@ -1,7 +1,7 @@
 """`InputFile`: a file or pipe opened as text lines: compression, encoding, bounded lines, digest.
 
-The first bytes tell the format, not the name. What is no text (Parquet, Excel, other binary
-files) is refused with advice. A pipe is copied to a temporary file once, so that it can be read twice.
+The first bytes tell the format, not the name. What is no text (Parquet, Excel, other binary files)
+is refused with advice. A pipe is copied to a temporary file once, so that it can be read twice.
 """
 
 import bz2
@@ -68,8 +68,9 @@ class InputFile:
     Parameters
     ----------
     path : Path
-        A file or a pipe, ``-`` being standard input; plain, or compressed by gzip, bzip2, xz or lzma, or a zip archive of one
-        file. A Parquet file or a product feed in XML is read as JSON lines.
+        A file or a pipe, ``-`` being standard input; plain, or compressed by gzip, bzip2, xz or
+        lzma, or a zip archive of one file. A Parquet file or a product feed in XML is read as JSON
+        lines.
     encoding : str, optional
         Default: by the byte order mark, else UTF-8. A Parquet file and a feed have their own.
     on_progress : callable, optional
@@ -173,8 +174,8 @@ class InputFile:
         """Refuse a file that grows: its rows and its digest must be of the same bytes."""
         if self._spooled is None and os.fstat(raw.fileno()).st_size != self._size:
             raise InvalidInput(
-                f"{self.path} had {self._size:,} bytes and changes while it is read; import it when it "
-                "is whole, or import a copy"
+                f"{self.path} had {self._size:,} bytes and changes while it is read; import it "
+                "when it is whole, or import a copy"
             )
 
     def is_utf8(self) -> bool:
@@ -274,8 +275,8 @@ class InputFile:
         if len(members) != 1:
             listed = ", ".join(member.filename for member in members[:5]) or "none"
             raise InvalidInput(
-                f"{self.path} must be an archive of one file, got {len(members)} ({listed}); unpack it "
-                "and name the file"
+                f"{self.path} must be an archive of one file, got {len(members)} ({listed}); "
+                "unpack it and name the file"
             )
         if members[0].flag_bits & _ZIP_ENCRYPTED:
             raise InvalidInput(

@@ -151,7 +151,7 @@ class Source:
 
     @property
     def reading(self) -> tuple[str, ...]:
-        """How the file is read, as far as it differs from what is guessed; part of an import's name."""
+        """Options that differ from what is guessed; part of an import's name."""
         parts = []
         if self.encoding not in {"utf-8", "utf-8-sig"}:
             parts.append(f"encoding={self.encoding}")
@@ -225,8 +225,8 @@ class Source:
             )
         if first.strip() == "{":
             raise InvalidInput(
-                f"{self.path} is a JSON document over several lines, expected a JSON object a line; "
-                "turn it into lines, e.g. with jq -c ."
+                f"{self.path} is a JSON document over several lines, expected a JSON object a "
+                "line; turn it into lines, e.g. with jq -c ."
             )
 
     def _split(self, line: str) -> list[str]:
@@ -344,7 +344,7 @@ def _json_rows(lines: Lines) -> Rows:
 
 
 def _lenient_row(line: str) -> dict[str, Any] | None:
-    """Return a row with NaN or Infinity in it, or one written as a Python dict; ``None`` if neither.
+    """Return a row with NaN or Infinity, or one written as a Python dict; else ``None``.
 
     Amazon's metadata of 2014 is Python; pandas writes NaN.
     """

@@ -18,7 +18,7 @@ _ROWS = 500
 """Rows of a table in memory at a time; each may hold long texts."""
 MOST_CONVERTED_BYTES = 4 << 30
 MOST_GROWTH = 1_000
-"""A file may become so many bytes, or so many times its own size: no real table is compressed more."""
+"""A file may become so many bytes, or so many times its size; real tables compress less."""
 MOST_PRODUCT_BYTES = 64 << 20
 """Bytes of a feed from the end of one product to the end of the next."""
 _CHUNK_BYTES = 1 << 18
@@ -58,8 +58,8 @@ def spooled_lines(
             size += len(line)
             if most is not None and size > most:
                 raise InvalidInput(
-                    f"{name} would become more than {most:,} bytes of rows, from {n_bytes:,}; import "
-                    "a copy with the needed columns alone"
+                    f"{name} would become more than {most:,} bytes of rows, from {n_bytes:,}; "
+                    "import a copy with the needed columns alone"
                 )
             file.write(line)
         file.flush()
@@ -97,7 +97,7 @@ def converted(raw: BinaryIO, name: str, n_bytes: int, *, is_table: bool) -> Bina
 
 
 def _readable(value: Any) -> Any:
-    """Return a value of a table as texts of files are: a time without a zone is UTC, a date its midnight.
+    """Return a value of a table as text: a time without a zone is UTC, a date its midnight.
 
     Bytes are a text if they are valid UTF-8, as columns of older programs hold them.
     """

@@ -1,6 +1,7 @@
 """`EmbeddedLog`: the event log in one SQLite file, for any number of processes on one machine.
 
-The URL's ``sync`` option sets the durability of an acknowledgement: docs/decisions/log-durability.md.
+The URL's ``sync`` option sets the durability of an acknowledgement:
+docs/decisions/log-durability.md.
 """
 
 import os
@@ -107,7 +108,8 @@ class EmbeddedLog:
                     (spec.name, spec.partitions, spec.compacted, spec.retention_ms),
                 )
                 connection.executemany(
-                    "INSERT INTO heads(topic, partition, low, next, cleaned) VALUES (?, ?, 0, 0, 0)",
+                    "INSERT INTO heads(topic, partition, low, next, cleaned) "
+                    "VALUES (?, ?, 0, 0, 0)",
                     [(spec.name, partition) for partition in range(spec.partitions)],
                 )
         self.notify_groups()
@@ -325,8 +327,8 @@ class EmbeddedLog:
     def delete_before(self, topic: str, partition: int, offset: int) -> int:
         """Delete a partition's records before an offset; return the earliest offset from now on.
 
-        The bytes are overwritten, and their pages used again; the file does not become smaller. Appends
-        wait for one short transaction at most.
+        The bytes are overwritten, and their pages used again; the file does not become smaller.
+        Appends wait for one short transaction at most.
         """
         while True:
             with self.write_mutex, self.storage.write() as connection:

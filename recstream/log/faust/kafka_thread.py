@@ -39,7 +39,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     ) -> Any:
         """Fetch records.
 
-        Read a batch by the log's own reader if aiokafka can't decode it (a header name that is not UTF-8).
+        Read a batch by the log's own reader if aiokafka can't decode it (a header name that is not
+        UTF-8).
         """
         tps = [driver.ensure_aiokafka_TP(tp) for tp in active_partitions or ()]
         subscription = consumer._subscription.subscription  # noqa: SLF001 - `position` waits
@@ -76,7 +77,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         return {tp: [_consumed(record) for record in found[tp]] for tp in kept}
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
-        """Go to the committed offsets, or where the app's setting says; changelogs are left alone."""
+        """Seek to the committed offsets, or where the app's setting says; not on changelogs."""
         found: Mapping[TP, int] = await self.call_thread(self._seek_to_committed)
         return found
 

@@ -1,10 +1,11 @@
 """Faust's Kafka transport, with record batches and effects exactly once.
 
-Agents are the same as on the embedded log (`recstream.log.faust.transport`). A `BatchTopic` delivers
-lists of records. ``await app.consumer.append(records, {tp: next_offset})`` appends to any topics in
-one Kafka transaction of the partition's owner (`recstream.log.kafka.transactions`). Recovery and
-readers see committed records only. The group's offset follows when Faust commits what was
-acknowledged, so an agent must know from its own rows, part of the transaction, what it has applied.
+Agents are the same as on the embedded log (`recstream.log.faust.transport`). A `BatchTopic`
+delivers lists of records. ``await app.consumer.append(records, {tp: next_offset})`` appends to any
+topics in one Kafka transaction of the partition's owner (`recstream.log.kafka.transactions`).
+Recovery and readers see committed records only. The group's offset follows when Faust commits what
+was acknowledged, so an agent must know from its own rows, part of the transaction, what it has
+applied.
 
 `app_options` gives an app this transport for a broker ``kafka://host:port``.
 """
@@ -33,7 +34,7 @@ from recstream.settings import Settings
 SCHEME = "recstream-kafka"
 """URL scheme of this transport; ``kafka://`` is Faust's own driver, with one message per record."""
 SESSION_TIMEOUT_S = 6.0
-"""A worker that is silent for this long is taken for dead; the least that brokers allow by default."""
+"""A worker silent for this long is taken for dead; the least that brokers allow by default."""
 PATIENCE_S = 600.0
 """How long a worker waits for brokers that are away before it ends with an error."""
 OWN_RETRY_S = 1.0
@@ -174,8 +175,8 @@ class Consumer(BatchDelivery, driver.Consumer):
     async def highwaters(self, *partitions: TP) -> Mapping[TP, int]:
         """Return the offsets after the last records that can be read.
 
-        Faust recovers a table until it has read the record before this offset; on the changelog that
-        offset itself is the end of a transaction, which no reader ever gets.
+        Faust recovers a table until it has read the record before this offset; on the changelog
+        that offset itself is the end of a transaction, which no reader ever gets.
         """
         ends = await asyncio.to_thread(
             lambda: [self.transport.log.visible_end(*tp) for tp in partitions]
@@ -207,7 +208,7 @@ class Consumer(BatchDelivery, driver.Consumer):
             raise
 
     def append_all(self, works: Sequence[Work]) -> list[list[Position] | LogFenced]:
-        """Append works of several partitions, each in its own transaction, from the caller's thread.
+        """Append works of several partitions, each in its own transaction, in the caller's thread.
 
         Returns
         -------
@@ -228,7 +229,7 @@ class Consumer(BatchDelivery, driver.Consumer):
             return error
 
     def _join_again(self, tp: TopicPartition, error: LogFenced) -> None:
-        """Forget what was delivered of a lost partition, and join the group again: later if that comes often."""
+        """Forget a lost partition's deliveries, and join the group again, later if repeated."""
         self.forget_delivered([TP(*tp)])  # so that its acknowledgement commits nothing
         if self._joining is None or self._joining.done():
             pause_s = self._pauses.next_s()

@@ -1,8 +1,8 @@
 """The event log on Apache Kafka: the same port as the embedded log.
 
 In: records to append, transactions of a partition's owner, questions about topics and offsets. Out:
-records by partition and offset. Uses confluent-kafka (librdkafka); no Faust here. `outage` says what
-happens while Kafka is away.
+records by partition and offset. Uses confluent-kafka (librdkafka); no Faust here. `outage` says
+what happens while Kafka is away.
 """
 
 from recstream.log.kafka.lease import KafkaLease

@@ -1,8 +1,8 @@
 """`KafkaAdmin`: list, describe and create topics; read and commit offsets of consumer groups.
 
-A consumer that never joins reads and commits the offsets of a group. `AdminClient` can do both too, but
-its requests to a group's coordinator end the process when a broker goes away at the wrong moment
-(``Assertion `eonce->refcnt > 0' failed``, librdkafka's issues 3663 and 4605; 2.16 has it).
+A consumer that never joins reads and commits the offsets of a group. `AdminClient` can do both too,
+but its requests to a group's coordinator end the process when a broker goes away at the wrong
+moment (``Assertion `eonce->refcnt > 0' failed``, librdkafka's issues 3663 and 4605; 2.16 has it).
 """
 
 import contextlib
@@ -197,7 +197,7 @@ class KafkaAdmin:
         )
 
     def delete_before(self, topic: str, partition: int, offset: int) -> int:
-        """Delete records before an offset on the brokers; return the earliest offset from now on."""
+        """Delete records before an offset on the brokers; return the new earliest offset."""
         doing = f"deleting records of {topic}[{partition}] before offset {offset}"
         wanted = KafkaPartition(topic, partition, offset)
         futures = self._call(
@@ -230,8 +230,9 @@ class KafkaAdmin:
     def committed(self, group: str) -> dict[TopicPartition, int]:
         """Return the committed offsets of a group.
 
-        The client is kept until a call fails: one that knew the group's coordinator before a restart of
-        the broker may never find it again. Then the call is repeated once with another client.
+        The client is kept until a call fails: one that knew the group's coordinator before a
+        restart of the broker may never find it again. Then the call is repeated once with another
+        client.
         """
         kept, self._kept = self._kept, None
         found = None
@@ -291,8 +292,8 @@ class KafkaAdmin:
             return
         if errors[0].code() in _GROUP_HAS_MEMBERS:
             raise LogFenced(
-                f"group {group} has members, and only they may commit its offsets: {errors[0].str()}; "
-                "stop them first"
+                f"group {group} has members, and only they may commit its offsets: "
+                f"{errors[0].str()}; stop them first"
             )
         if errors[0].code() < 0:
             self._admin = self._new(self._errors)
@@ -316,7 +317,7 @@ class KafkaAdmin:
 
 
 def _loses_records(found: Mapping[str, Any], wanted: Mapping[str, str]) -> bool:
-    """Return whether a topic's cleanup deletes records that are needed: other keys' newest, or by age."""
+    """Return whether a topic's cleanup deletes needed records: other keys' newest, or by age."""
     if wanted["cleanup.policy"] == "compact":
         return "delete" in found["cleanup.policy"] and found.get("retention.ms") != "-1"
     return "compact" in found["cleanup.policy"]

@@ -22,8 +22,8 @@ _HOUR_MS = 3_600_000
 class KafkaLease:
     """A lease on a topic's first partition, by membership of a consumer group.
 
-    Records are appended in transactions of the partition's owner, so Kafka refuses those of a process
-    that was declared dead.
+    Records are appended in transactions of the partition's owner, so Kafka refuses those of a
+    process that was declared dead.
     """
 
     def __init__(self, event_log: KafkaLog, group: str, tp: TopicPartition) -> None:

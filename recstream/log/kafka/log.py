@@ -1,8 +1,8 @@
 """`KafkaLog`: the event log on Kafka.
 
-Appends use an idempotent producer and wait for all in-sync replicas: acknowledged records are in the
-log once and in order. `append` does not write records and offsets in one transaction: it commits the
-offsets after the records, so a crash in between repeats records and never skips them.
+Appends use an idempotent producer and wait for all in-sync replicas: acknowledged records are in
+the log once and in order. `append` does not write records and offsets in one transaction: it
+commits the offsets after the records, so a crash in between repeats records and never skips them.
 """
 
 import logging
@@ -151,10 +151,10 @@ class KafkaLog:
         self._specs |= {spec.name: spec for spec in specs}
 
     def check_topics(self) -> None:
-        """Check that the topics of `create_topics` are still the same ones, and are kept as they must be.
+        """Check that the topics of `create_topics` are the same ones, and kept as they must be.
 
-        See `recstream.log.kafka.identity.require_same`. A missing one counts when it is missing twice: a
-        broker that has just started may not know it yet.
+        See `recstream.log.kafka.identity.require_same`. A missing one counts when it is missing
+        twice: a broker that has just started may not know it yet.
         """
         found = self._admin.describe(list(self._identities))
         missing = self._identities.keys() - found.keys()
@@ -235,8 +235,8 @@ class KafkaLog:
             low, high = self._seen[tp] = self._offsets.watermarks(tp)
         if not low <= offset <= high:
             raise OffsetOutOfRange(
-                f"offset of {topic}[{partition}] must be {low} to {high}, got {offset}; start at the "
-                "earliest offset"
+                f"offset of {topic}[{partition}] must be {low} to {high}, got {offset}; start at "
+                "the earliest offset"
             )
         if offset == high or max_records < 1:
             return []
@@ -266,7 +266,7 @@ class KafkaLog:
         return self._retry(lambda: self._offsets.watermarks(self._existing(topic, partition)))
 
     def n_waiting(self, topic: str, partition: int, offset: int) -> int:
-        """Return the number of offsets from one to the end, 0 if only transaction markers remain."""
+        """Return the number of offsets from one to the end, 0 if only markers remain."""
         tp = self._existing(topic, partition)
         low, end = self._offsets.watermarks(tp, with_open=True)
         at = max(low, offset)

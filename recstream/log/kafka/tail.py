@@ -22,7 +22,8 @@ log = logging.getLogger(__name__)
 
 _SLICE_S = 0.05
 """How soon `poll` notices a `wake`; records are noticed at once."""
-# A call from C: the interpreter's own leaves an error of `headers` pending, and the next call fails.
+# A call from C: the interpreter's own leaves an error of `headers` pending, and the next call
+# fails.
 _headers_of = methodcaller("headers")
 
 
@@ -133,7 +134,7 @@ class KafkaTail:
         return Consumer(options | {"error_cb": self._errors})
 
     def _probe(self) -> None:
-        """Replace a consumer that has lost its brokers, or returns no records though there are some."""
+        """Replace a consumer that has lost its brokers, or misses records that there are."""
         self._heard_s = time.monotonic()
         if not self._positions:
             return
@@ -177,7 +178,8 @@ class KafkaTail:
             if self._closed:
                 raise LogUnavailable("the tail is closed")
             with self._translating():
-                # `consume` waits for the full number, `poll` for one: poll first, then take the rest.
+                # `consume` waits for the full number, `poll` for one: poll first, then take the
+                # rest.
                 first = self._consumer.poll(timeout_s)
                 if first is None:
                     if time.monotonic() - self._heard_s > SILENT_S:
@@ -217,8 +219,8 @@ class KafkaTail:
             self._at_end.add(tp)
         elif code in {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}:  # noqa: SLF001
             raise OffsetOutOfRange(
-                f"offset {self._positions[tp]} of {tp.topic}[{tp.partition}] is no longer kept or not"
-                " written yet; start at the earliest offset"
+                f"offset {self._positions[tp]} of {tp.topic}[{tp.partition}] is no longer kept or "
+                "not written yet; start at the earliest offset"
             )
         elif error.retriable() or code < 0:
             self._errors(error)

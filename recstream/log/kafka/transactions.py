@@ -1,18 +1,18 @@
-"""`PartitionTransactions`: appends in transactions, one transactional producer for each owned partition.
+"""`PartitionTransactions`: one transactional producer for each owned partition.
 
 The transactional id names the partition. `own` initialises the producer: this aborts what the last
 owner had begun and fences it, so a worker that was declared dead can't write behind its successor.
 
-`own` is the only place that initialises, and it belongs to an assignment: the caller recovers its state
-from the log afterwards. A retry never initialises: it could fence a successor without having read what
-that one wrote. A commit without an answer is repeated on the same producer. After any other failure the
-producer is not used again: with its old epoch the broker may drop the next record as a duplicate. Then
-`LogFenced` is raised, and the owner joins the group again and reads again.
+`own` is the only place that initialises, and it belongs to an assignment: the caller recovers its
+state from the log afterwards. A retry never initialises: it could fence a successor without having
+read what that one wrote. A commit without an answer is repeated on the same producer. After any
+other failure the producer is not used again: with its old epoch the broker may drop the next record
+as a duplicate. Then `LogFenced` is raised, and the owner joins the group again and reads again.
 
 The consumer group's offset is not part of the transaction: librdkafka can wait for ever in
 ``send_offsets_to_transaction`` when the group's coordinator restarts (its issue 5456). The row that
-says how far the partition is applied is part of it, and that row counts: records that are read again because
-the offset was not committed yet are skipped.
+says how far the partition is applied is part of it, and that row counts: records that are read
+again because the offset was not committed yet are skipped.
 """
 
 from __future__ import annotations
@@ -110,8 +110,8 @@ class PartitionTransactions:
         Raises
         ------
         LogFenced
-            The producer of the partition is fenced or lost. Join the group again and read again; the
-            partition's rows say whether the records were written.
+            The producer of the partition is fenced or lost. Join the group again and read again;
+            the partition's rows say whether the records were written.
         LogUnavailable
             Closed while the log was away; it is not known whether anything was written.
         """

@@ -92,9 +92,10 @@ class Publisher:
         return StoredArtifact(name, digest, len(content))
 
     def restore_artifact(self, generation: Generation) -> None:
-        """Store the artifact of the serving generation, without deltas, again if it is gone or damaged.
+        """Store the serving generation's artifact, without deltas, again if it is gone or damaged.
 
-        It looks every `ARTIFACT_EVERY_S` seconds, and reads the content only if it has changed since.
+        It looks every `ARTIFACT_EVERY_S` seconds, and reads the content only if it has changed
+        since.
         """
         if monotonic() < self.next_artifact_check:
             return

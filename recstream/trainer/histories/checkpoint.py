@@ -46,7 +46,8 @@ def restore_histories(
     Raises
     ------
     CheckpointCorrupt
-        The content of a file can't be read, though its digest is right. The follower holds a part of it.
+        The content of a file can't be read, though its digest is right. The follower holds a part
+        of it.
     """
     starts = {}
     for tp in rows:
@@ -65,8 +66,8 @@ def restore_histories(
             ) from error
         if n_users != manifest.n_users:
             raise CheckpointCorrupt(
-                f"{manifest.name} must hold {manifest.n_users:,} users, got {n_users:,}; delete the "
-                "checkpoint"
+                f"{manifest.name} must hold {manifest.n_users:,} users, got {n_users:,}; delete "
+                "the checkpoint"
             )
         applied = manifest.applied_row
         follower.apply([Record(*tp, -1, 0, table_rows.APPLIED_KEY, table_rows.encode_row(applied))])

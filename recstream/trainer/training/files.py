@@ -4,10 +4,12 @@
 
     job/      spec.json   users.npy user_ends.npy items.npy item_ends.npy runs.npy entries.npy
               catalogue.json   [parent.npz]
-    result/   result.json   artifact.npz   users.npy matrix.*.npy popularity.*.npy [user_factors.npy …]
+    result/   result.json   artifact.npz   users.npy matrix.*.npy popularity.*.npy
+              [user_factors.npy …]
 
-The first three columns are ids in one block and the end of each; `recstream.trainer.histories` documents the
-others. Nothing in a file is executed. Arrays are memory-mapped, so that reading them costs nothing.
+The first three columns are ids in one block and the end of each; `recstream.trainer.histories`
+documents the others. Nothing in a file is executed. Arrays are memory-mapped, so that reading them
+costs nothing.
 """
 
 import itertools
@@ -166,8 +168,8 @@ def _load_histories(
     runs, entries = named["runs"], named["entries"]
     if runs.dtype != RUN or entries.dtype != np.uint32 or entries.shape[1:] != (WORDS,):
         raise TrainingFailed(
-            f"histories must have runs of {RUN} and entries of {WORDS} uint32, got {runs.dtype} and "
-            f"{entries.dtype} {entries.shape}"
+            f"histories must have runs of {RUN} and entries of {WORDS} uint32, got {runs.dtype} "
+            f"and {entries.dtype} {entries.shape}"
         )
     users = IdTable.from_arrays(named["users"], named["user_ends"])
     items = IdTable.from_arrays(named["items"], named["item_ends"])
@@ -180,8 +182,8 @@ def _load_histories(
 def save_result(folder: Path, done: TrainingResult) -> None:
     """Write a result: the artifact, and the arrays that deltas need.
 
-    Item factors and features are in the artifact. Held-out histories are not written: the evaluation
-    is done.
+    Item factors and features are in the artifact. Held-out histories are not written: the
+    evaluation is done.
     """
     trained = done.trained
     digest, artifact = pack(trained.generation)

@@ -96,8 +96,8 @@ def train_and_evaluate(
 ) -> tuple[Trained, GateResult | None]:
     """Train a generation, and compare it with its parent.
 
-    If popularity alone is clearly better, popularity gets more weight, until it no longer is: there are
-    shops where most people buy the same things. A weight that the settings name stays.
+    If popularity alone is clearly better, popularity gets more weight, until it no longer is: there
+    are shops where most people buy the same things. A weight that the settings name stays.
     """
     trained = train(
         job.snapshot,

@@ -183,8 +183,8 @@ def train(
         Without deltas. Its items keep their rows; factors of the same length are the start values.
     chosen : mapping
         From `hyperparameters`. With ``n_factors`` 0 lists are ranked without factors; with
-        ``content`` False deltas add the item features; ``hold_out`` holds out the newest entries for
-        the gate (`recstream.core.evaluation.evaluate_candidate`).
+        ``content`` False deltas add the item features; ``hold_out`` holds out the newest entries
+        for the gate (`recstream.core.evaluation.evaluate_candidate`).
     content_from : Generation, optional
         Take catalogue facts and features from this generation instead of the snapshot.
     build : callable
@@ -260,7 +260,7 @@ def _fit(
     seed: int,
     callback: Callable[[Iteration], object] | None,
 ) -> tuple[ALSModel, float | None, int]:
-    """Fit the factors, from the parent's if they have the same length; return model, loss, iterations."""
+    """Fit the factors, from the parent's if equally long; return model, loss, iterations."""
     init = None if parent is None else parent.model
     iterations = chosen["iterations"]
     if init is not None and init.n_factors != chosen["n_factors"]:

@@ -21,7 +21,7 @@ from recstream.metrics import REGISTRY
 
 
 class Log:
-    """A log whose pipeline topic ends at offset 10, and whose one partition of dead letters at 3."""
+    """A log whose pipeline topic ends at offset 10, and whose dead letters end at 3."""
 
     epoch = "A"
 

@@ -18,7 +18,7 @@ EVENT = Event(id="1", type="view", user="u1", item="p1", ts=from_timestamp_ms(0)
 
 @pytest.fixture
 def letter(event_log: EventLog) -> str:
-    """A dead letter, and its name: a record that was cut off in the letter but is whole in the log."""
+    """A dead letter, and its name: a record cut off in the letter but whole in the log."""
     (position,) = event_log.append([NewRecord(INTERACTIONS, b"u1", b"\xff{broken")])
     dead = DeadLetter(
         reason="malformed-json",

@@ -1,4 +1,4 @@
-"""One grammar of categories: what a rule takes for a level is a level to content and importers too."""
+"""One grammar of categories: rules, content and importers see the same levels."""
 
 import re
 from time import process_time

@@ -35,7 +35,7 @@ def check_histories(
 
 
 def check_lists(lists: Iterable[Record], rows: dict[bytes, bytes], fold: PartitionFold) -> None:
-    """Compare the rows of lists with the published ones: no two alike, none for a user without events."""
+    """Compare rows of lists with published ones: no two alike, none for users without events."""
     partition = fold.partition
     newest: dict[bytes, tuple[int, tuple[str, ...]]] = {}
     for record in lists:

@@ -1,9 +1,9 @@
 """Faults at chosen points in the order of a worker's effects, all in one process.
 
-A point is a place that a worker reaches: a read of the log, the begin, commit and end of a transaction, a
-row read or written, a model read. `Faults.arm` chooses a point and the number of times it is reached first;
-`Faults.acting` counts what one worker reaches. Nothing here waits or uses another thread, so the same seed
-gives the same order of effects.
+A point is a place that a worker reaches: a read of the log, the begin, commit and end of a
+transaction, a row read or written, a model read. `Faults.arm` chooses a point and the number of
+times it is reached first; `Faults.acting` counts what one worker reaches. Nothing here waits or
+uses another thread, so the same seed gives the same order of effects.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Crash(BaseException):
 
 
 class CrashOfAll(Crash):
-    """The end of all workers and clients at once, as by a power cut that the system's cache survives."""
+    """The end of all workers and clients at once; the system's disk cache survives."""
 
 
 class Faults:
@@ -66,7 +66,7 @@ class Faults:
         self._is_writing = False
 
     def arm(self, rng: random.Random, kinds: Iterable[str] = tuple(ELIGIBLE)) -> None:
-        """Choose a fault, a point that was reached since the last one, and how often it is reached first."""
+        """Choose a fault, a point reached since the last one, and how often it is reached first."""
         reached = {kind: [at for at in ELIGIBLE[kind] if self._reached[at]] for kind in kinds}
         self._kind = rng.choice([kind for kind, points in reached.items() if points] or [*reached])
         self._point = rng.choice(reached[self._kind] or ELIGIBLE[self._kind])

@@ -1,4 +1,4 @@
-"""A simulated world with checkpoints and retention: workers lose tables, the log loses its beginning.
+"""A simulated world with checkpoints and retention: workers lose tables, logs their start.
 
 It keeps what retention deletes, so that rows are compared with a fold of everything that ever was.
 """

@@ -1,7 +1,7 @@
-"""A worker without processes and threads: the real app, loop, engine, tables and appender, called in turn.
+"""A worker without processes and threads: real app, loop, engine, tables, appender in turn.
 
-`SimulatedWorker` does what Faust does around them: it recovers tables from the changelog, delivers records
-from the committed offset on, and calls what timers and tasks would.
+`SimulatedWorker` does what Faust does around them: it recovers tables from the changelog, delivers
+records from the committed offset on, and calls what timers and tasks would.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class SimulatedWorker:
         )(rng)
 
     def deliver(self, rng: random.Random) -> bool:
-        """Deliver a group of records of some partitions, now and then again; return whether there were any."""
+        """Deliver records of some partitions, now and then again; return whether there were any."""
         groups = []
         for partition in self.owned:
             if rng.random() < 0.2:
@@ -181,7 +181,7 @@ class SimulatedWorker:
             self.log.append([record])
 
     def follow_models(self, _: random.Random) -> None:
-        """Take what is new on the models topic; after an error begin again with the newest generation."""
+        """Read the models topic on; after an error begin again with the newest generation."""
         feed = self.loop._feed
         try:
             if not self._is_following:

@@ -116,7 +116,7 @@ class World(Client):
                 )
 
     def balance(self, *, is_due: bool = False) -> None:
-        """Start workers that are gone; divide the partitions again if one is nobody's, or it is due."""
+        """Start workers that are gone; divide partitions again if due, or if one is nobody's."""
         for slot in (0, 1):
             self.revive(slot)
         owned = [at for worker in self.workers if worker for at in worker.owned]
@@ -180,7 +180,7 @@ class World(Client):
         return True
 
     def take_over(self, hung: SimulatedWorker) -> None:
-        """Give a worker's partitions to the other one in the middle of its work, and let that one work."""
+        """Give a worker's partitions to the other one during its work, and let that one work."""
         if hung not in self.workers:
             return
         hung.is_fenced = True

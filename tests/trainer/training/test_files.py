@@ -1,4 +1,4 @@
-"""What goes between a trainer and its training's process: it comes back as it was, or is refused."""
+"""What goes between a trainer and its training's process comes back as it was, or is refused."""
 
 import json
 from dataclasses import replace

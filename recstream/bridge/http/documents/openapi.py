@@ -26,7 +26,7 @@ _ON_BODY = {
 }
 _ON_TOKEN = {401: "The token is missing, invalid or expired", 403: "The token does not allow this"}
 
-INTRODUCTION = """Send events, get recommendations. `POST /v1/events` answers 202 once the events are
+INTRODUCTION = """Send events, get recommendations. `POST /v1/events` answers 202 once events are
 stored durably in the log. Each new list is pushed to WebSocket clients (`/v1/ws`, see
 `/asyncapi.json`). Every error is `application/problem+json` (RFC 9457). A bridge that listens on
 loopback and has no secret needs no token."""

@@ -40,7 +40,7 @@ class ItemsQuery(msgspec.Struct, frozen=True, kw_only=True):
     ids: Annotated[
         str,
         msgspec.Meta(
-            description="Up to 200 ids, separated by commas; the answer has the same order. Unknown "
+            description="Up to 200 ids, separated by commas; the answer keeps the order. Unknown "
             "ids are omitted. For an id with a comma use /v1/items/{item}"
         ),
     ] = ""
@@ -103,7 +103,8 @@ class ItemFields(
 ):
     """A product as a client sends it; ``item`` is optional where the URL contains it.
 
-    An item that is not ``available`` leaves all lists. ``from`` and ``until`` limit when it is listed.
+    An item that is not ``available`` leaves all lists. ``from`` and ``until`` limit when it is
+    listed.
     """
 
     item: str = ""

@@ -147,7 +147,7 @@ class AnswerFields:
         self._catalogue = deps.items.catalogue
 
     def of(self, answer: msgspec.Struct, fields: tuple[Field, ...] | None, **more: Any) -> Response:
-        """Return an answer with these fields of each item of its list or shelves, and more of its own."""
+        """Return an answer with these fields of each listed item, and more of its own."""
         if fields is None and not more:
             return json_response(answer)
         fields = DEFAULT_FIELDS if fields is None else fields
@@ -178,7 +178,7 @@ class PositionWaiter:
         self._n_partitions = deps.log.partitions(INTERACTIONS)
 
     def wait(self, user: str, body: ListBody) -> bool:
-        """Wait until this bridge knows the event that the request names; return whether it names one.
+        """Wait until this bridge knows the request's event; return whether the request names one.
 
         Raises
         ------
@@ -189,21 +189,22 @@ class PositionWaiter:
         if isinstance(position, LogPosition):
             if position.epoch not in {"", self._epoch}:
                 raise InvalidInput(
-                    f"expected a position of the log {self._epoch!r}, got one of {position.epoch!r}; "
-                    "take `position` of a newer answer, or omit min_position"
+                    f"expected a position of the log {self._epoch!r}, got one of "
+                    f"{position.epoch!r}; take `position` of a newer answer, or omit min_position"
                 )
             known = {str(each) for each in range(self._n_partitions)}
             if unknown := sorted(position.offsets.keys() - known):
                 raise InvalidInput(
-                    f"min_position must name partitions 0 to {self._n_partitions - 1}, got {unknown[0]!r}"
+                    f"min_position must name partitions 0 to {self._n_partitions - 1}, got "
+                    f"{unknown[0]!r}"
                 )
             position = position.offsets.get(str(partition_for(user.encode(), self._n_partitions)))
         if position is None:
             return False
         if not self._recommender.wait_for(user, position, body.timeout_ms / 1000):
             message = (
-                f"offset {position} is not in the list after {body.timeout_ms} ms; the worker may be "
-                "behind, see /health/ready"
+                f"offset {position} is not in the list after {body.timeout_ms} ms; the worker may "
+                "be behind, see /health/ready"
             )
             raise HttpProblem(409, message, code="position-not-reached", retry_after_s=1)
         return True

@@ -1,4 +1,4 @@
-"""Recommendations over REST: a user's list, a visitor's list, shelves, explanations, popular items."""
+"""Recommendations over REST: lists of users and visitors, shelves, explanations, popular items."""
 
 from typing import Annotated
 

@@ -60,8 +60,8 @@ _UNGUESSABLE = re.compile(r"visitor-[0-9a-z]{16,}")
 class MergeRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The session whose events become the user's.
 
-    ``token`` is the session's own token. A user's token alone is not enough, unless the session's id
-    is ``visitor-`` and at least 16 random letters and digits: who knows such an id owns it.
+    ``token`` is the session's own token. A user's token alone is not enough, unless the session's
+    id is ``visitor-`` and at least 16 random letters and digits: who knows such an id owns it.
     """
 
     from_: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_CHARACTERS)] = msgspec.field(
@@ -76,8 +76,8 @@ class MergeAccepted(msgspec.Struct, frozen=True, kw_only=True):
     Attributes
     ----------
     merged : int
-        Events that are the user's now. A repeated merge counts them again, and copies only those that
-        the user's history doesn't contain yet.
+        Events that are the user's now. A repeated merge counts them again, and copies only those
+        that the user's history doesn't contain yet.
     left : int
         Events that were not copied: older than the newest 1,000, or not found in the log.
     position : LogPosition

@@ -1,6 +1,7 @@
 """``/v1/ws``, ``/v1/stream`` and ``/health/ready`` answer any request as the OpenAPI document says.
 
-Generated requests of schemathesis do not reach these: an upgrade, an answer without end, a 503 on purpose.
+Generated requests of schemathesis do not reach these: an upgrade, an answer without end, a 503 on
+purpose.
 """
 
 import functools

@@ -1,6 +1,7 @@
 """The documents about the surface: complete, valid, and equal to their snapshots.
 
-``RECSTREAM_UPDATE_SNAPSHOTS=1 pytest tests/bridge/http/documents/test_documents.py`` writes the snapshots anew.
+``RECSTREAM_UPDATE_SNAPSHOTS=1 pytest tests/bridge/http/documents/test_documents.py`` writes the
+snapshots anew.
 """
 
 import json
@@ -317,8 +318,10 @@ def close_codes() -> str:
     )
     return (
         "// @ts-check\n"
-        "/** What to do after each close code. Written by tests/bridge/http/documents/test_documents.py. */\n\n"
-        "/** @typedef {{reason: string, retry: boolean, resume: boolean, slow: boolean}} CloseMeaning */\n\n"
+        "/** What to do after each close code. "
+        "Written by tests/bridge/http/documents/test_documents.py. */\n\n"
+        "/** @typedef {{reason: string, retry: boolean, resume: boolean, slow: boolean}} "
+        "CloseMeaning */\n\n"
         "/** @type {Record<number, CloseMeaning>} */\n"
         f"export const CLOSE_CODES = {{\n{entries}}};\n"
     )

@@ -125,7 +125,7 @@ def test_views_that_come_too_late_are_built_anew(tmp_path, is_resumed):
 
 
 def stepping(world: World):
-    """Return a follower's turn that reads all there is, and starts again when views are outdated."""
+    """Return a follower's turn that reads all, and starts again when views are outdated."""
     views, log = world.bridge.deps.views, world.log
 
     def follow() -> None:

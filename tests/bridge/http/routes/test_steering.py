@@ -1,4 +1,4 @@
-"""A shop's rules over REST: set, said in words, refused with a pointer, and followed by lists at once."""
+"""A shop's rules over REST: set, in words, refused with a pointer, followed by lists at once."""
 
 from datetime import timedelta
 

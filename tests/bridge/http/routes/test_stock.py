@@ -1,4 +1,4 @@
-"""Items that are out of stock, not yet or no longer for sale leave lists, also those published before."""
+"""Items out of stock, not yet or no longer for sale leave lists, also published ones."""
 
 import msgspec
 import pytest

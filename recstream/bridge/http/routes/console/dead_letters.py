@@ -146,7 +146,8 @@ class DeadLetterRoutes:
     def send_dead_letter(self, letter: str, body: SendBody) -> LetterSent:
         """Append a dead letter's content again to its topic, as it was or corrected.
 
-        A corrected event without an id or a time gets both; however often it is sent, it counts once.
+        A corrected event without an id or a time gets both; however often it is sent, it counts
+        once.
         """
         found = find_letter(self._log, letter)
         corrected = None if body.value is None else body.value.encode()

@@ -91,7 +91,7 @@ class WhatIfRoutes:
         },
     )
     def post_log_what_if(self, body: LogWhatIfRequest) -> LogWhatIf:
-        """Replay a range of the log with other rules or another model, and compare with what was published."""
+        """Replay a range of the log by other rules or another model, beside what was published."""
         _check_steering(body.steering)
         deps = self._deps
         deadline_s = time.monotonic() + MAX_SECONDS
