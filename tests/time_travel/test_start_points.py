@@ -1,4 +1,4 @@
-"""Time travel and replay start from the nearest checkpoint, and never answer from a part of the past."""
+"""Time travel and replay start from the nearest checkpoint, never from a part of the past."""
 
 import pytest
 

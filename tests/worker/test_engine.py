@@ -1,4 +1,4 @@
-"""Effects once: whatever is delivered again, lost or cut short, tables and lists come out the same."""
+"""Effects once: repeated, lost or cut deliveries give the same tables and lists."""
 
 import contextlib
 

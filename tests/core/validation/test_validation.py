@@ -324,7 +324,7 @@ ALS(4).fit(matrix)
         ),
         (
             lambda: split_entries(BY_TIME.tocoo(), 0.5, np.random.default_rng(0), np.arange(4)),
-            "at needs a CSR matrix with ascending columns",
+            "at needs a CSR matrix with .* no repeated entries, got format 'coo'; call tocsr",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""Trainings whose entries are in files: the generation of one machine, bit for bit, or a named error."""
+"""Trainings with entries in files: the generation of one machine, bit for bit, or an error."""
 
 from collections.abc import Callable
 from dataclasses import replace
