@@ -13,10 +13,10 @@
     ├── NotPossible                    not supported by this kind of log or store
     ├── LogError                       the event log
     │   ├── LogUnavailable             can't be read or written now; try again
-    │   │   └── LogRefused             the broker rejects user or password: check the settings
+    │   │   └── LogRefused             the broker refuses user, permission or record size: an operator must act
     │   ├── LogFenced                  the partition belongs to another member of the group now
     │   ├── LogCorrupt                 not a readable log
-    │   ├── LogRecreated               topics were deleted or made again: offsets mean other records
+    │   ├── LogRecreated               topics were deleted or created again: offsets mean other records
     │   ├── OffsetOutOfRange           pruned, or not written yet
     │   │   └── BeyondHorizon          events that an answer needs were pruned
     │   └── PartitionCountMismatch     a topic has another partition count than recorded
@@ -121,7 +121,7 @@ class LogUnavailable(LogError):
 
 
 class LogRefused(LogUnavailable):
-    """The broker rejects user or password, or forbids what was asked; waiting does not help."""
+    """The broker refuses the user, the permission or the size of a record; waiting does not help."""
 
 
 class LogFenced(LogError):

@@ -4,7 +4,7 @@ librdkafka repeats requests by itself. What it gives up becomes a `LogError` (`C
 
 * `LogUnavailable`, if the same request can succeed later. The bridge answers 503; worker and trainer
   wait and try again.
-* `LogRefused`, if Kafka refuses the user. It needs an operator.
+* `LogRefused`, if Kafka refuses the user, a permission or the size of a record. An operator must act.
 
 A client can end in a state without any broker, although brokers are back. Clients that have received
 nothing for `SILENT_S` are checked by `has_lost_brokers`; their owners (`producer`, `tail`, `lease`,
@@ -104,7 +104,7 @@ class Pauses:
         if self._clock() - self._last_s >= QUIET_S:
             self._n = 0
         pause_s = min(LONGEST_PAUSE_S, 0.5 * (2.0**self._n - 1.0))
-        self._n += 1
+        self._n += pause_s < LONGEST_PAUSE_S
         self._last_s = self._clock() + pause_s
         return pause_s
 
@@ -152,7 +152,7 @@ def translated(error: KafkaError, doing: str, behind: KafkaError | None = None) 
     if code in {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE}:
         return LogRefused(
             f"Kafka, {doing}: {text}; set max.message.bytes={MAX_RECORD_BYTES} of the topic with"
-            " kafka-configs.sh"
+            " kafka-configs.sh; a larger record is refused whatever the topic says"
         )
     if code in {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}:  # noqa: SLF001
         return NotFound(f"Kafka, {doing}: {text}; create the topics first")

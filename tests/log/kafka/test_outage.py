@@ -58,6 +58,12 @@ def test_attempts_that_fail_soon_one_after_another_wait_longer_and_longer() -> N
     assert attempt(QUIET_S) == 0.0
 
 
+def test_pauses_stay_at_the_longest_one_however_long_kafka_refuses() -> None:
+    pauses = Pauses(lambda: 0.0)
+
+    assert [pauses.next_s() for _ in range(2_000)][5:] == [LONGEST_PAUSE_S] * 1_995
+
+
 def test_a_user_who_may_not_use_transactions_is_named() -> None:
     refused = KafkaError(KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
     said = ClientErrors().translate(KafkaException(refused), "taking a partition over")
