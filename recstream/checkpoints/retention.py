@@ -110,8 +110,7 @@ def _interactions_cut(
 def _models_cut(event_log: EventLog, settings: Settings) -> int:
     """Return the offset before which announcements may go.
 
-    Generations without an artifact do not count: roles serve an older one until a new one is
-    trained.
+    One generation with an artifact stays: roles serve it while those of newer ones are gone.
     """
     store = open_store(settings.models_url)
     try:

@@ -56,11 +56,11 @@ def start_of_generations(
     Parameters
     ----------
     stored : collection of str, optional
-        Names of artifacts; generations without one don't count.
+        Names of artifacts; the offset is that of an older generation if none from it on has one.
     """
-    n_found = 0
-    for offset, announced in announcements(event_log):
-        n_found += stored is None or announced.artifact in stored
-        if n_found == n_newest:
+    is_usable = stored is None
+    for number, (offset, announced) in enumerate(announcements(event_log), start=1):
+        is_usable = is_usable or announced.artifact in (stored or ())
+        if number >= n_newest and is_usable:
             return offset
     return event_log.earliest(MODELS, 0)

@@ -16,6 +16,7 @@ from recstream.core.records import (
 from recstream.core.steering import Steering
 from recstream.errors import BeyondHorizon, ModelStoreUnavailable, NotFound
 from recstream.log import CONTROL, INTERACTIONS, MODELS, RECOMMENDATIONS, NewRecord
+from recstream.models import announcements
 from recstream.settings import Settings
 from recstream.time_travel import verify_checkpoints
 from tests.worker.installation import Installation
@@ -208,6 +209,36 @@ def test_lists_models_go_by_their_own_settings(tmp_path):
 
     assert log.earliest(RECOMMENDATIONS, 0) == 3
     assert log.earliest(MODELS, 0) == 2
+    installation.close()
+
+
+@pytest.mark.parametrize(
+    ("keep", "stored", "kept"),
+    [
+        (1, {3, 4}, [4]),
+        (3, {3, 4}, [2, 3, 4]),  # more than there are artifacts of
+        (1, {1, 2}, [2, 3, 4]),  # artifacts of the newest are lost: 2 serves
+        (3, {1}, [1, 2, 3, 4]),
+        (2, set(), [0, 1, 2, 3, 4]),
+        (9, {3, 4}, [0, 1, 2, 3, 4]),
+    ],
+)
+def test_announcements_stay_as_many_as_are_kept_and_one_that_can_serve(
+    tmp_path, keep, stored, kept
+):
+    installation = Installation(tmp_path)
+    log = installation.world.log
+    for number in range(5):
+        installation.announce(number)
+    for _, announced in announcements(log):
+        if announced.generation not in stored:
+            installation.store.delete(announced.artifact)
+    checkpoints = open_checkpoints(log, installation.settings)
+    models = f"file://{installation.store.folder}"
+
+    retain(checkpoints, settings_with(keep_models=keep, models=models), now_ms=NOW_MS)
+
+    assert sorted(each.generation for _, each in announcements(log)) == kept
     installation.close()
 
 
