@@ -15,6 +15,7 @@ from recstream.checkpoints.manifest import Manifest
 from recstream.control import read_control
 from recstream.core.records import CheckpointRequested
 from recstream.errors import LogError
+from recstream.log import histories_changelog
 from recstream.process import watch
 from recstream.settings import Settings, child_environ
 
@@ -27,7 +28,7 @@ RETRY_S = 60
 class CheckpointSchedule:
     """Starts a process that makes the checkpoints that are due; at most one at a time.
 
-    Times are counted from the newest checkpoints at the start, and then by a clock that never jumps.
+    Times are counted from the newest checkpoints of this worker's table at the start, and then by a clock that never jumps.
 
     Parameters
     ----------
@@ -90,7 +91,9 @@ class CheckpointSchedule:
         """Read new requests. At the start, those that a checkpoint answers are known."""
         event_log, is_start = self._checkpoints.log, self._made is None
         if self._made is None:
-            self._made = {each.partition: each for each in self._checkpoints.all()}
+            changelog = histories_changelog(self._settings.app_id)
+            of_table = (each for each in self._checkpoints.all() if each.changelog == changelog)
+            self._made = {each.partition: each for each in of_table}
         for offset, record in read_control(event_log, self._next_control):
             self._next_control = offset + 1
             if isinstance(record, CheckpointRequested):

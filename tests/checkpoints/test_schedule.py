@@ -20,11 +20,11 @@ EVERY_S = 100
 class Schedule(CheckpointSchedule):
     """A schedule that notes what it would make; its clocks are set by a test."""
 
-    def __init__(self, tables, every_s: int, clock_ms: int) -> None:
+    def __init__(self, tables, every_s: int, clock_ms: int, app_id: str = GROUP) -> None:
         self.time_s = 0.0
         self.exit_code = 0
         self.made: list[tuple[list[int], bool]] = []
-        settings = Settings(checkpoint_every_s=every_s)
+        settings = Settings(checkpoint_every_s=every_s, app_id=app_id)
         super().__init__(
             tables.checkpoints, settings, lambda _: Path(), lambda: clock_ms, lambda: self.time_s
         )
@@ -53,8 +53,8 @@ def schedule_of(tables):
     tables.feed(100)
     tables.checkpoint()
 
-    def make(*, every_s: int = EVERY_S, age_s: float = 0) -> Schedule:
-        return Schedule(tables, every_s, MADE_MS + round(age_s * 1000))
+    def make(*, every_s: int = EVERY_S, age_s: float = 0, app_id: str = GROUP) -> Schedule:
+        return Schedule(tables, every_s, MADE_MS + round(age_s * 1000), app_id)
 
     return make
 
@@ -119,6 +119,19 @@ async def test_of_checkpoints_that_older_versions_made_the_time_counts(schedule_
     assert await make().at(0) == []
     request(tables.log, MADE_MS + 1)
     assert await make().at(0, owned=(0, 1)) == [([0, 1], True)]
+
+
+async def test_checkpoints_of_workers_with_another_app_id_do_not_count(schedule_of, tables):
+    schedule = schedule_of(age_s=70, app_id="other")
+
+    assert await schedule.at(0) == []
+    assert await schedule.at(EVERY_S - 1) == []
+    assert await schedule.at(EVERY_S) == [([0], False)]
+    (made,) = tables.checkpoints.all(0)
+    request(tables.log, MADE_MS)
+    tables.checkpoints.announce(msgspec.structs.replace(made, request=10**6))
+    assert await schedule_of().at(0) == []
+    assert await schedule_of(app_id="other").at(0) == [([0], True)]
 
 
 async def test_after_a_failure_it_is_tried_again_later(schedule_of, tables, caplog):
