@@ -1,14 +1,17 @@
 """A thread that sends the traffic of the demo shop's customers to the log."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from itertools import islice
+from time import monotonic
 
 from recstream.core.events import Event, admit, encode_event
 from recstream.errors import LogUnavailable
 from recstream.log import INTERACTIONS, EventLog, NewRecord
 from recstream.process import Background
 from recstream.simulate.customers import Customers, traffic
+from recstream.simulate.pace import Pace
 from recstream.simulate.shop import make_shop
 
 log = logging.getLogger(__name__)
@@ -36,6 +39,8 @@ class DemoTraffic(Background):
         Events a second.
     now, new_id : callable
         Clock and source of event ids.
+    clock : callable
+        Returns seconds for the rate; never goes back.
     """
 
     def __init__(
@@ -46,10 +51,11 @@ class DemoTraffic(Background):
         rate: float,
         now: Callable[[], datetime],
         new_id: Callable[[], str],
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         super().__init__("traffic")
         self._log = event_log
-        self._interval_s = 1.0 / rate
+        self._pace = Pace(rate, clock)
         self._now = now
         self._new_id = new_id
         partitions = event_log.partitions(INTERACTIONS)
@@ -59,14 +65,16 @@ class DemoTraffic(Background):
         self.n_sent = 0
 
     def _run(self) -> None:
-        while not self._stopping.wait(self._interval_s):
-            event = admit(next(self._events), now=self._now(), new_id=self._new_id)
-            self._append(event)
+        while not self._stopping.wait(self._pace.wait_s()):
+            due = islice(self._events, self._pace.take())
+            self._append([admit(each, now=self._now(), new_id=self._new_id) for each in due])
 
-    def _append(self, event: Event) -> None:
+    def _append(self, events: Sequence[Event]) -> None:
         try:
-            self._log.append([NewRecord(INTERACTIONS, event.user.encode(), encode_event(event))])
-            self.n_sent += 1
+            self._log.append(
+                [NewRecord(INTERACTIONS, each.user.encode(), encode_event(each)) for each in events]
+            )
+            self.n_sent += len(events)
         except LogUnavailable as error:
             log.warning("traffic pauses error=%s", error)
             self._stopping.wait(5.0)

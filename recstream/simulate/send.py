@@ -17,12 +17,9 @@ from recstream.importers import envelopes
 from recstream.log import INTERACTIONS, EventLog, NewRecord, open_log, topic_specs
 from recstream.settings import Settings
 from recstream.simulate.customers import Customers, traffic
+from recstream.simulate.pace import MOST_EVENTS, Pace
 from recstream.simulate.shop import make_shop
 
-BATCH_EVENTS = 500
-"""Most events of one request or append."""
-TICK_S = 0.02
-"""Interval between batches; a batch has the events that are due."""
 REQUEST_TIMEOUT_S = 10.0
 BUSY = 429
 
@@ -76,23 +73,18 @@ def send_traffic(
     events = iter(stream if n_events is None else islice(stream, n_events))
     report = SendCounts()
     started_s = time.perf_counter()
-    due_s = started_s
-    interval_s = 1.0 / rate
+    pace = Pace(rate, time.perf_counter)
     while True:
-        now_s = time.perf_counter()
-        due_s = max(due_s, now_s - 1.0)
-        n_due = min(BATCH_EVENTS, int((now_s - due_s) / interval_s) + 1)
-        batch = list(islice(events, n_due))
+        batch = list(islice(events, pace.take()))
         if not batch:
             return report
         accepted, rejected = sink.send(batch)
-        due_s += len(batch) * interval_s
         report.accepted += accepted
         report.rejected += rejected
         report.seconds = time.perf_counter() - started_s
         if on_progress is not None:
             on_progress(report)
-        time.sleep(max(0.0, min(due_s - time.perf_counter(), max(TICK_S, interval_s))))
+        time.sleep(pace.wait_s())
 
 
 class DirectSink:
@@ -106,7 +98,7 @@ class DirectSink:
         """Append the events: one record each, or envelopes for a full batch."""
         now = datetime.now(tz=UTC)  # noqa: TID251 - an adapter may read the clock
         admitted = [admit(event, now=now, new_id=lambda: str(ULID())) for event in events]
-        if len(admitted) < BATCH_EVENTS:
+        if len(admitted) < MOST_EVENTS:
             records = [NewRecord(INTERACTIONS, e.user.encode(), encode_event(e)) for e in admitted]
         else:
             records = list(envelopes(admitted, self._partitions))
