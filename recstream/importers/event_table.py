@@ -72,9 +72,17 @@ class EventTable:
         """The newest event's time."""
         return max(self._ts, default=0)
 
+    def _order(self) -> np.ndarray:
+        return np.argsort(np.frombuffer(self._ts, dtype=np.int64), kind="stable")
+
+    def n_removals(self, n_first: int) -> int:
+        """Return how many of the first events by time are not impressions: an undo removes those."""
+        codes = np.frombuffer(self._type, dtype=np.int8)[self._order()[:n_first]]
+        return int(np.count_nonzero(codes != EVENT_TYPES.index("impression")))
+
     def in_time_order(self, start: int = 0) -> Iterator[Event]:
         """Yield the events from the ``start``-th on, by time; at the same time by line."""
-        order = np.argsort(np.frombuffer(self._ts, dtype=np.int64), kind="stable")
+        order = self._order()
         users, items, sessions = list(self.users), list(self.items), list(self.sessions)
         for at in order[start:].tolist():
             user, item = users[self._user[at]], items[self._item[at]]

@@ -348,6 +348,9 @@ def import_events(
     digest = import_digest(source, mapping, once=once, at_ms=at_ms)
     write_events(event_log, table, digest, report, on_written)
     if report.already and import_progress(event_log, digest + UNDOING):
-        report.notes.append("this import was undone; the same rows are not appended again")
+        report.notes.append(
+            "this import was undone; rows that it had appended are not appended again; change an option "
+            "or a row to import them anew"
+        )
     report.seconds = time.perf_counter() - started_s
     return report

@@ -54,6 +54,7 @@ def undo_events(
         )
     undoing = digest + UNDOING
     done = report.already = import_progress(event_log, undoing)
+    n_removals = table.n_removals(n_imported)
     removals = (
         msgspec.structs.replace(
             event, id=event.id + UNDOING, type="remove", value=None, session=None
@@ -64,6 +65,6 @@ def undo_events(
     for n in append_events(event_log, islice(removals, done, None), undoing, done):
         report.undone += n
         if on_written is not None:
-            on_written(done + report.undone, n_imported)
+            on_written(done + report.undone, n_removals)
     report.seconds = time.perf_counter() - started_s
     return report

@@ -91,6 +91,26 @@ def test_an_import_that_was_undone_says_so_when_it_is_run_again(
     assert "was undone" in again.notes[-1]
 
 
+def test_the_progress_of_an_undo_reaches_its_total_though_impressions_stay(
+    tmp_path: Path, event_log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "events.csv"
+    path.write_text(
+        "user,item,at,kind\nann,tea,100,view\nann,soap,300,impression\nbob,tea,200,impression\n"
+        "bob,soap,400,purchase\nbob,jam,500,cart\n"
+    )
+    mapping = msgspec.structs.replace(RIGHT, type="kind")
+    import_events(event_log, Source(path), mapping)
+    monkeypatch.setattr("recstream.importers.events.APPEND_EVENTS", 2)
+    progress: list[tuple[int, int]] = []
+
+    undo_events(
+        event_log, Source(path), mapping, on_written=lambda *counts: progress.append(counts)
+    )
+
+    assert progress == [(2, 3), (3, 3)]
+
+
 def test_an_import_that_is_not_in_the_log_is_refused(tmp_path: Path, event_log: EventLog) -> None:
     import_events(event_log, rows(tmp_path), WRONG)
     before = histories(event_log)
