@@ -98,6 +98,7 @@ class Trainer:
         self._deltas: Deltas | None = None
         self._catch_up: CatchUp | None = None
         self._serving: Generation | None = None
+        self._is_copy = False  # a rollback announced the serving generation
         self._restoring: Future[tuple[Found, Restored | None]] | None = None
         self._abandoned: Future[tuple[Found, Restored | None]] | None = None
         self._newest_number = -1
@@ -264,7 +265,8 @@ class Trainer:
             self._schedule.note_training(inputs.histories.n_events, len(stored.details))
         announced = find_announcement(self._log, stored.number)
         inputs.commands.drop_answered(announced, inputs.histories)
-        inputs.commands.is_held &= announced.copies is not None
+        self._is_copy = announced.copies is not None
+        inputs.commands.is_held &= self._is_copy
 
     def _is_due(self) -> bool:
         """Whether to train now: on command, after a user was forgotten, or by the schedule."""
@@ -370,6 +372,7 @@ class Trainer:
             copies=copies,
         )
         self._serving, self._deltas = trained.generation, deltas
+        self._is_copy = copies is not None
         self._has_lost_newest = False
         self._newest_number = trained.generation.number
 
@@ -390,6 +393,6 @@ class Trainer:
         if self._serving is None or not isinstance(commands.newest, RollbackRequested):
             raise error
         number, commands.newest = commands.newest.generation, None
-        commands.is_held = find_announcement(self._log, self._serving.number).copies is not None
+        commands.is_held = self._is_copy
         log.warning("rollback not done generation=%d error=%s", number, error)
         self._publisher.publish_progress("rejected", number, detail=f"no rollback: {error}")

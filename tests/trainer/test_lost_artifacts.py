@@ -79,6 +79,24 @@ def test_a_generation_that_serves_for_a_lost_one_may_lose_its_announcement(train
     again.close()
 
 
+def test_a_rollback_is_refused_though_the_serving_generation_lost_its_announcement(
+    trained, monkeypatch, caplog
+):
+    lose(trained, trained.announced()[-1].artifact)
+    again = trained.trainer("b")
+    monkeypatch.setattr(again, "_is_due", lambda: False)
+    work(again, lambda: again.generation is not None)
+    log = trained.world.log
+    log.delete_before(MODELS, 0, start_of_generations(log, 1))
+    submit(log, RollbackRequested(id="r", generation=77, requested_ts=0))
+
+    work(again, lambda: "rollback not done generation=77" in caplog.text)
+    again.close()
+
+    assert not again._inputs.commands.is_held
+    assert again.generation.number == 0
+
+
 def test_retention_keeps_the_generation_that_serves_for_a_lost_one(trained):
     log = trained.world.log
     settings = msgspec.structs.replace(
