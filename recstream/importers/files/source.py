@@ -28,6 +28,7 @@ MAX_ROW_LINES = 100
 csv.field_size_limit(MAX_LINE_BYTES)
 _EXCEL_SEPARATOR = re.compile(r"\s*sep=([,;|\t])\s*", re.IGNORECASE)
 """First line that Excel writes and reads."""
+_LINE_END = re.compile(r"\s*[\r\n]\s*")
 
 
 class RejectedLine(msgspec.Struct, frozen=True):
@@ -57,7 +58,7 @@ class Source:
     Attributes
     ----------
     columns : tuple of str
-        Names in the header; of JSON the keys of the first row.
+        Names in the header, a line end as a space; of JSON the keys of the first row.
     may_be_longer : bool
         Whether rows may have more columns than the header.
 
@@ -100,8 +101,10 @@ class Source:
         self.delimiter = delimiter or self._guessed
         self.has_header = header and not self.is_json
         self.columns: tuple[str, ...] = ()
+        self._header: tuple[str, ...] = ()
         if self.has_header:
-            self.columns = tuple(name.strip() for name in self._split(first))
+            self._header = tuple(cell.strip() for cell in self._header_row(first))
+            self.columns = tuple(_LINE_END.sub(" ", cell) for cell in self._header)
         elif self.is_json:
             rows = (row for _, row in islice(self.rows(), 10) if isinstance(row, dict))
             self.columns = tuple(next(rows, {}))
@@ -175,10 +178,7 @@ class Source:
         if self.is_json:
             yield from _json_rows(lines)
             return
-        if len(self.delimiter) > 1:
-            rows = _split_rows(lines, self.delimiter)
-        else:
-            rows = _Delimited(lines, self.delimiter).rows()
+        rows = self._split_rows(lines)
         if not self.has_header:
             yield from rows
             return
@@ -186,12 +186,25 @@ class Source:
         for number, row in rows:
             yield number, self._checked(row)
 
+    def _split_rows(self, lines: Lines) -> Rows:
+        if len(self.delimiter) > 1:
+            return _split_rows(lines, self.delimiter)
+        return _Delimited(lines, self.delimiter).rows()
+
+    def _header_row(self, first: str) -> Sequence[str]:
+        """Return the cells of the header; a quoted cell may have several lines."""
+        if '"' in first:
+            _, row = next(self._split_rows(self._lines(self._n_before)))
+            if isinstance(row, list) and any(_LINE_END.search(cell) for cell in row):
+                return row
+        return self._split(first)
+
     def _checked(self, row: Row | BadLine) -> Row | BadLine:
         """Return a row, or the reason why it is rejected."""
         n_columns = len(self.columns)
         if not isinstance(row, list):
             return row
-        if tuple(cell.strip() for cell in row) == self.columns:
+        if tuple(cell.strip() for cell in row) == self._header:
             return BadLine("the header stands here again; the file was put together from several")
         if self.may_be_longer or not any(row[n_columns:]):
             return row

@@ -214,6 +214,31 @@ def test_a_name_that_two_columns_have_is_refused(
     assert (products.code, "several columns called title" in products.error) == (1, True)
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_line_end_in_a_cell_of_the_header_is_a_space(
+    tmp_path: Path, import_: Callable[..., Outcome], end: str
+) -> None:
+    header = f'"User{end}id",item,"Order {end} Date"{end}'
+    content = f"{header}u1,p1,2020-01-01{end}u2,p2,2020-01-02{end}{header}"
+    columns = ("--user", "User id", "--item", "item", "--time", "Order Date")
+
+    done = import_("events", put(tmp_path, content), *columns)
+
+    assert [(each.user, each.item) for each in done.events] == [("u1", "p1"), ("u2", "p2")]
+    assert done.report["rejected"] == 1
+    assert "the header stands here again" in done.report["problems"][0]["reason"]
+
+
+def test_a_quotation_mark_in_the_header_that_is_never_closed_costs_no_row(
+    tmp_path: Path, import_: Callable[..., Outcome]
+) -> None:
+    content = 'user,item,"width\nu1,p1,3\nu2,p2,4\n'
+
+    done = import_("events", put(tmp_path, content), "--user", "user", "--item", "item")
+
+    assert [each.item for each in done.events] == ["p1", "p2"]
+
+
 @pytest.mark.parametrize("kind", ["events", "products"])
 def test_a_row_with_more_values_than_columns_is_left_out(
     tmp_path: Path, import_: Callable[..., Outcome], kind: str
