@@ -220,10 +220,10 @@ class Engine:
         end = self._log.high_watermark(INTERACTIONS, partition)
         if state.next_offset > end:
             raise LogRecreated(
-                f"the table of partition {partition} has events up to offset {state.next_offset} "
-                f"of {INTERACTIONS}, which ends at {end}: it lost events or was made again. "
-                "Restore a backup, or start with another app_id: histories are then folded from "
-                "what the log has"
+                f"the table of partition {partition} contains events up to offset {state.next_offset - 1}, "
+                f"but {INTERACTIONS}[{partition}] ends before offset {end}: the topic lost events or was "
+                "created again. Restore a backup, or set another app_id to fold all histories again from "
+                "this log"
             )
         committed_offset = committed.get(TopicPartition(INTERACTIONS, partition), 0)
         self._read_missing(state, committed_offset, is_rebuild=state.next_offset == 0)

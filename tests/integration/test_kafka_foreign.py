@@ -183,10 +183,12 @@ def test_no_role_takes_the_events_of_a_topic_that_was_made_again_for_old_ones(
     for role in (worker, *others):
         until(lambda role=role: role.process.poll(), "an end with an error", roles)
         assert f"topic {INTERACTIONS} on Kafka" in role.said()
-        assert "was deleted or made again" in role.said()
+        assert "was deleted or created again" in role.said()
     changelog = histories_changelog(GROUP)
     for _ in range(2):
-        with pytest.raises(LogRecreated, match=f"{changelog} has rows of the old one"):
+        with pytest.raises(
+            LogRecreated, match=f"rows with offsets of the old topic are still in {changelog}"
+        ):
             KafkaLog(broker.kafka_url)
     make_again(broker, changelog)
     configure(broker, changelog, "cleanup.policy", "compact")

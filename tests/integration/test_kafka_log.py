@@ -147,9 +147,9 @@ def test_partitions_that_somebody_added_are_refused(
     admin.create_partitions([NewPartitions(topic, 3)])[topic].result(10)
     wait_until(lambda: log.topics()[topic] == 3, "the third partition")
 
-    with pytest.raises(PartitionCountMismatch, match=r"must have 2 partitions .*, has 3 on Kafka"):
+    with pytest.raises(PartitionCountMismatch, match=r"must have 2 partitions, has 3 on Kafka"):
         log.create_topics([TopicSpec(topic, 2)])
-    with pytest.raises(PartitionCountMismatch, match="it was created with as many"):
+    with pytest.raises(PartitionCountMismatch, match=r"must have 2 partitions, has 3 on Kafka"):
         log.create_topics([TopicSpec(topic, 3)])
 
 

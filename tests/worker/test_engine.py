@@ -226,9 +226,12 @@ def test_a_table_with_more_events_than_the_log_is_refused_by_name(world, tmp_pat
     again.rows = world.rows
     again.feed([])
     engine = again.new_engine()
+    n_folded = world.log.high_watermark(INTERACTIONS, 0)
 
-    with pytest.raises(LogRecreated, match="another app_id"):
+    with pytest.raises(LogRecreated, match="another app_id") as refused:
         engine.assign(0)
+    assert f"up to offset {n_folded - 1}," in str(refused.value)
+    assert "ends before offset 0:" in str(refused.value)
     again.close()
 
 

@@ -74,17 +74,15 @@ class Meta(msgspec.Struct, frozen=True):
         ------
         PartitionCountMismatch
         """
-        recorded = self.topics.get(spec.name)
-        for expected, why in (
-            (spec.partitions, "the setting partitions says so"),
-            (recorded.partitions if recorded else spec.partitions, "it was created with as many"),
-        ):
-            if expected != existing.partitions:
-                raise PartitionCountMismatch(
-                    f"topic {spec.name} must have {expected} partitions ({why}), has"
-                    f" {existing.partitions} on Kafka at {where}: the order of a user's events and all"
-                    " derived state depend on the count; set it back, or import into new topics"
-                )
+        created = self.topics.get(spec.name, existing).partitions
+        if created != existing.partitions:
+            raise _other_count(spec.name, created, existing.partitions, where)
+        if spec.partitions != created:
+            raise PartitionCountMismatch(
+                f"topic {spec.name} must have {spec.partitions} partitions (setting partitions), was created"
+                f" with {created} on Kafka at {where}: the order of a user's events and all derived state"
+                f" depend on the count. Set partitions={created}, or create a new log and import the events"
+            )
 
 
 def require_same(
@@ -95,7 +93,7 @@ def require_same(
     Raises
     ------
     LogRecreated
-        One was deleted, or made again.
+        One was deleted or created again.
     PartitionCountMismatch
         One has other partitions.
     """
@@ -103,14 +101,11 @@ def require_same(
         now = found.get(name)
         if now is None or now.id != identity.id:
             raise LogRecreated(
-                f"topic {name} on Kafka at {where} was deleted or made again while this process ran; start"
-                " it again, with all others of this log"
+                f"topic {name} on Kafka at {where} was deleted or created again while this process ran;"
+                " restart this process and all others of this log"
             )
         if now.partitions != identity.partitions:
-            raise PartitionCountMismatch(
-                f"topic {name} must have {identity.partitions} partitions, has {now.partitions} on Kafka at"
-                f" {where}: set it back, or import into new topics"
-            )
+            raise _other_count(name, identity.partitions, now.partitions, where)
 
 
 def require_no_stale(
@@ -119,12 +114,12 @@ def require_no_stale(
     has_records: Callable[[str, int], bool],
     where: str,
 ) -> None:
-    """Raise `LogRecreated` if the interactions were made again, but not what counts their offsets.
+    """Raise `LogRecreated` if interactions was created again, but a changelog still counts the old offsets.
 
     Parameters
     ----------
     changed : collection of str
-        Topics that were deleted or made again.
+        Topics that were deleted or created again.
     has_records : callable
         Returns whether a topic of so many partitions ever had records.
     """
@@ -138,10 +133,18 @@ def require_no_stale(
     ]
     if stale:
         raise LogRecreated(
-            f"{INTERACTIONS} on Kafka at {where} was deleted or made again, but {', '.join(stale)} has rows"
-            " of the old one, for whose events new ones would be taken; delete that topic too, and the"
-            " histories begin anew"
+            f"{INTERACTIONS} on Kafka at {where} was deleted or created again, but rows with offsets of the"
+            f" old topic are still in {', '.join(stale)}. Delete this too; all histories then start empty"
         )
+
+
+def _other_count(name: str, expected: int, found: int, where: str) -> PartitionCountMismatch:
+    """Return the error of a topic whose partition count was changed on Kafka."""
+    return PartitionCountMismatch(
+        f"topic {name} must have {expected} partitions, has {found} on Kafka at {where}. Kafka can't remove"
+        f" partitions: create a new log with {found} and import the events, or restore a backup of the"
+        " brokers"
+    )
 
 
 def read_meta(records: Iterable[Record]) -> Meta:

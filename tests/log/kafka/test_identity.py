@@ -8,6 +8,7 @@ from recstream.errors import LogRecreated, PartitionCountMismatch
 from recstream.log.kafka.identity import (
     META,
     Epoch,
+    Meta,
     TopicIdentity,
     epoch_record,
     read_meta,
@@ -16,7 +17,7 @@ from recstream.log.kafka.identity import (
     topic_record,
 )
 from recstream.log.port import Record
-from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS, histories_changelog
+from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS, TopicSpec, histories_changelog
 from tests.worker.test_hostile_records import HOSTILE
 
 OURS = [epoch_record(Epoch("e1", "c1")), topic_record("t", TopicIdentity("id", 2))]
@@ -53,6 +54,25 @@ def test_topics_of_other_ids_or_partitions_are_not_the_same(
 ) -> None:
     with pytest.raises(error) if error else contextlib.nullcontext():
         require_same(then, NOW, "here")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found", "advice"),
+    [
+        (3, 2, "set partitions=2"),
+        (2, 3, "must have 2 partitions, has 3 on Kafka at here. Kafka can't remove partitions"),
+        (3, 3, "must have 2 partitions, has 3 on Kafka at here. Kafka can't remove partitions"),
+    ],
+)
+def test_a_partition_count_that_differs_is_refused_with_what_can_be_done(
+    wanted: int, found: int, advice: str
+) -> None:
+    meta = Meta(topics={"t": TopicIdentity("id", 2)})
+
+    with pytest.raises(PartitionCountMismatch, match=f"(?i){advice}"):
+        meta.check_count(TopicSpec("t", wanted), TopicIdentity("id", found), "here")
+    meta.check_count(TopicSpec("t", 2), TopicIdentity("id", 2), "here")
+    Meta().check_count(TopicSpec("t", 2), TopicIdentity("id", 2), "here")
 
 
 @pytest.mark.parametrize(
