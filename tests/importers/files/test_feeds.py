@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from recstream.errors import InvalidInput
-from recstream.importers.files import convert
+from recstream.importers.files import to_json_lines
 from recstream.importers.files.file import InputFile
 from recstream.importers.files.formats import is_feed
 from recstream.log import CATALOGUE, open_log, read_records
@@ -84,7 +84,7 @@ def test_a_feed_without_products_or_cut_off_is_a_named_error(
 def test_a_feed_is_refused_where_a_product_does_not_end(
     inside: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(convert, "MOST_PRODUCT_BYTES", 1 << 20)
+    monkeypatch.setattr(to_json_lines, "MOST_PRODUCT_BYTES", 1 << 20)
     begin, end = FEEDS["rss"].split("<item>")
     text = begin + inside.format("x" * (1 << 22)) + "<item>" + end
     (tmp_path / "feed.xml").write_text(text)

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from recstream.errors import InvalidInput
-from recstream.importers.files import convert
+from recstream.importers.files import to_json_lines
 from recstream.importers.files.file import InputFile
 from recstream.importers.files.to_json_lines import query_rows, spooled
 from tests.importers.imports import imported
@@ -91,7 +91,7 @@ def test_a_value_that_json_can_not_hold_is_no_value() -> None:
 def test_a_parquet_file_that_grows_a_thousandfold_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(convert, "MOST_CONVERTED_BYTES", 1 << 20)
+    monkeypatch.setattr(to_json_lines, "MOST_CONVERTED_BYTES", 1 << 20)
     one = pa.array(["x" * 10_000])
     items = pa.DictionaryArray.from_arrays(pa.array([0] * 2_000, pa.int32()), one)
     users = pa.array([f"u{at}" for at in range(2_000)])
@@ -104,7 +104,7 @@ def test_a_parquet_file_that_grows_a_thousandfold_is_refused(
 def test_a_compressed_table_that_grows_a_thousandfold_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(convert, "MOST_CONVERTED_BYTES", 1 << 20)
+    monkeypatch.setattr(to_json_lines, "MOST_CONVERTED_BYTES", 1 << 20)
     path = tmp_path / "feed.xml.gz"
     path.write_bytes(gzip.compress(b"<?xml version='1.0'?><rss>" + b" " * (1 << 24)))
 
