@@ -27,9 +27,9 @@ def shown(page: str, first: int) -> str:
     return "".join(re.findall(r"^```sh\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)[first:])
 
 
-def run_in_demo(commands: str, folder: Path) -> str:
+def run_in_demo(commands: str, folder: Path, *options: str) -> str:
     """Run commands against a demo without traffic; return what they print."""
-    with Up(folder, "--traffic", "0") as up:
+    with Up(folder, "--traffic", "0", *options) as up:
         url = up.wait_for("live")["url"]
         recommended = f"{url}/v1/users/u16/recommendations"
         wait_until(lambda: is_published(get(recommended)), "the list of u16 is published")
@@ -70,13 +70,14 @@ def test_the_commands_of_the_tour_do_what_they_say(tmp_path: Path) -> None:
 
 
 def test_the_commands_of_the_tutorial_do_what_they_say(tmp_path: Path) -> None:
-    said = run_in_demo(shown("docs/tutorial/first-list.md", 2), tmp_path)
+    # Without the search for hyper-parameters, which may train a second model between two commands.
+    options = "--set", "self_tuning=false"
+    said = run_in_demo(shown("docs/tutorial/first-list.md", 2), tmp_path, *options)
 
     before, _, after = said.partition("content × 0")
-    # The search that follows the first training may have trained a second model by then.
-    assert re.search(r"^ +1  p2\d\d .* (content|because of Lantern Press.*)$", before, re.MULTILINE)
+    assert re.search(r"^ +1  p258 .* content$", before, re.MULTILINE)
     assert "p46 is number " in before
-    assert re.search(r"^ +1  p2\d\d .* because of Lantern Press", after, re.MULTILINE)
+    assert re.search(r"^ +1  p248 .* because of Lantern Press", after, re.MULTILINE)
     assert "steering changed" in after
     assert "identical, byte for byte" in after
     assert "all rules are removed" in after
