@@ -31,7 +31,7 @@ class BridgeTraffic:
         self._now_s = now_s
         self._process_id = 0
 
-    def keep(self, url: str, process_id: int) -> str:
+    def ensure_on(self, url: str, process_id: int) -> str:
         """Switch the traffic on if this bridge process has not been asked; return what to say, or nothing.
 
         A bridge that does not answer yet is asked again by the next call.

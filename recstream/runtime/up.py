@@ -174,7 +174,7 @@ class _System:
             while True:
                 self.supervisor.check()
                 if (bridge := self.supervisor.roles[0].process) is not None:
-                    said = traffic.keep(self._url(), bridge.pid)
+                    said = traffic.ensure_on(self._url(), bridge.pid)
                     if said:
                         self.say("traffic", said)
                 progress.follow(1.0)

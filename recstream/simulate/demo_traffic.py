@@ -11,7 +11,7 @@ from recstream.errors import LogUnavailable
 from recstream.log import INTERACTIONS, EventLog, NewRecord
 from recstream.process import Background
 from recstream.simulate.customers import Customers, traffic
-from recstream.simulate.pace import Pace
+from recstream.simulate.pace import EventPace
 from recstream.simulate.shop import make_shop
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class DemoTraffic(Background):
     ) -> None:
         super().__init__("traffic")
         self._log = event_log
-        self._pace = Pace(rate, clock)
+        self._pace = EventPace(rate, clock)
         self._now = now
         self._new_id = new_id
         partitions = event_log.partitions(INTERACTIONS)

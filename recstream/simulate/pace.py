@@ -11,7 +11,7 @@ MAX_BEHIND_S = 1.0
 """Events that are later than this are not sent."""
 
 
-class Pace:
+class EventPace:
     """Sends a steady rate as batches of the events that are due.
 
     Parameters

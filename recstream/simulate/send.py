@@ -17,7 +17,7 @@ from recstream.importers import envelopes
 from recstream.log import INTERACTIONS, EventLog, NewRecord, open_log, topic_specs
 from recstream.settings import Settings
 from recstream.simulate.customers import Customers, traffic
-from recstream.simulate.pace import MOST_EVENTS, Pace
+from recstream.simulate.pace import MOST_EVENTS, EventPace
 from recstream.simulate.shop import make_shop
 
 REQUEST_TIMEOUT_S = 10.0
@@ -73,7 +73,7 @@ def send_traffic(
     events = iter(stream if n_events is None else islice(stream, n_events))
     report = SendCounts()
     started_s = time.perf_counter()
-    pace = Pace(rate, time.perf_counter)
+    pace = EventPace(rate, time.perf_counter)
     while True:
         batch = list(islice(events, pace.take()))
         if not batch:

@@ -22,6 +22,7 @@ from recstream.core.generation.generation import Generation
 from recstream.core.history import table_rows as history_rows
 from recstream.core.history.fold import FoldSettings, History, apply
 from recstream.core.records import (
+    DeltaAnnounced,
     GenerationAnnounced,
     Item,
     Lineage,
@@ -296,6 +297,21 @@ def checker_board(
         bias=np.linspace(0.02, 0.01, n_items, dtype=np.float32),
         model=model,
         details=details,
+    )
+
+
+def withdrawal(item):
+    """Return the first delta of the checker board's generation: the catalogue lost an item."""
+    return DeltaAnnounced(
+        generation=1,
+        delta=1,
+        offsets={},
+        items=(item,),
+        factors=checker_board(1).model.item_factors[int(item[1:])].tobytes(),
+        bias=np.float32(0.0).tobytes(),
+        counts=np.int32(1).tobytes(),
+        created_ts=0,
+        catalogue={item: None},
     )
 
 

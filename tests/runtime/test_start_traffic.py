@@ -34,12 +34,17 @@ def test_each_bridge_process_that_refuses_is_shown_once(statuses: list[int]) -> 
         "switch it on in the page's lab"
     )
 
-    assert [traffic.keep(URL, process_id) for process_id in (1, 1, 2, 2)] == [said, "", said, ""]
+    assert [traffic.ensure_on(URL, process_id) for process_id in (1, 1, 2, 2)] == [
+        said,
+        "",
+        said,
+        "",
+    ]
 
 
 def test_an_overloaded_bridge_is_asked_again(statuses: list[int]) -> None:
     traffic = BridgeTraffic(Settings(), 5.0, lambda: 0.0)
     statuses += [403, 503, 503]
 
-    assert [bool(traffic.keep(URL, 1)) for _ in range(3)] == [False, False, True]
+    assert [bool(traffic.ensure_on(URL, 1)) for _ in range(3)] == [False, False, True]
     assert statuses == []

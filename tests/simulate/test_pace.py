@@ -6,7 +6,7 @@ from itertools import count
 import pytest
 
 from recstream.simulate import DemoTraffic
-from recstream.simulate.pace import MOST_EVENTS, Pace
+from recstream.simulate.pace import MOST_EVENTS, EventPace
 
 APPEND_S = 0.004
 
@@ -70,7 +70,7 @@ def test_traffic_reaches_its_rate_though_each_append_takes_longer_than_an_interv
 
 def test_a_pause_is_made_up_by_a_second_at_most_and_in_whole_batches() -> None:
     clock = Clock()
-    pace = Pace(2_000.0, clock)
+    pace = EventPace(2_000.0, clock)
     assert pace.take() == 1
 
     clock.now_s += 10.0
@@ -85,7 +85,7 @@ def test_a_pause_is_made_up_by_a_second_at_most_and_in_whole_batches() -> None:
 
 @pytest.mark.parametrize("rate", [5e-324, 1e-12])
 def test_the_rarest_events_are_waited_for_as_long_as_a_thread_can(rate: float) -> None:
-    pace = Pace(rate, Clock())
+    pace = EventPace(rate, Clock())
 
     assert pace.take() == 1
     assert 1e9 < pace.wait_s() < 1e10

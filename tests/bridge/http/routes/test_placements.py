@@ -4,6 +4,7 @@ import pytest
 
 from recstream.core.records import Item
 from tests.bridge.bridge_world import a_list, checker_board, event, running
+from tests.bridge.http.conftest import items_of
 
 DOCUMENT = {
     "rules": [{"action": "exclude", "name": "no i0", "where": {"items": ["i0"]}}],
@@ -31,11 +32,6 @@ def shop(tmp_path_factory):
         world.serve_generation(checker_board(**details))
         assert world.call("PUT", "/v1/steering", DOCUMENT).status == 202
         yield world
-
-
-def items_of(answer):
-    assert answer.status == 200, answer.body
-    return [one["item"] for one in answer.json["items"]]
 
 
 def test_a_placement_has_its_own_rules_size_and_arm(shop):

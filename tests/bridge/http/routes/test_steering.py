@@ -7,6 +7,7 @@ import pytest
 
 from recstream.core.records import Item
 from tests.bridge.bridge_world import NOW, SECRET, checker_board, event, running
+from tests.bridge.http.conftest import items_of
 
 HIDE = {"action": "exclude", "name": "hide", "where": {"items": ["i0", "i2"]}}
 PIN = {"action": "pin", "name": "first", "items": ["i7"]}
@@ -17,11 +18,6 @@ def shop(tmp_path):
     with running(tmp_path, list_size=4) as world:
         world.serve_generation(checker_board())
         yield world
-
-
-def items_of(answer):
-    assert answer.status == 200, answer.body
-    return [one["item"] for one in answer.json["items"]]
 
 
 def test_without_a_document_there_is_an_empty_one(shop):

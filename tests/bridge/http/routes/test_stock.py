@@ -7,6 +7,7 @@ from recstream.core.records import Item
 from recstream.errors import CatalogueUnavailable
 from recstream.log import CATALOGUE
 from tests.bridge.bridge_world import a_list, checker_board, event, running
+from tests.bridge.http.conftest import items_of
 from tests.waiting import wait_until
 
 
@@ -17,11 +18,6 @@ def shop(tmp_path):
         board = checker_board(i1=Item(item="i1", until=until), i3=Item(item="i3", from_=until))
         world.serve_generation(board)
         yield world
-
-
-def items_of(answer):
-    assert answer.status == 200, answer.body
-    return [one["item"] for one in answer.json["items"]]
 
 
 def put(world, item, **fields):

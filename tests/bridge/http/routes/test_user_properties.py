@@ -6,6 +6,7 @@ import pytest
 from recstream.core.events import Event, decode_event
 from recstream.log.partitioner import partition_for
 from tests.bridge.bridge_world import NOW, a_list, checker_board, event, running
+from tests.bridge.http.conftest import items_of
 from tests.waiting import wait_until
 
 DOCUMENT = {
@@ -32,11 +33,6 @@ def shop(tmp_path_factory):
         world.serve_generation(checker_board())
         assert world.call("PUT", "/v1/steering", DOCUMENT).status == 202
         yield world
-
-
-def items_of(answer):
-    assert answer.status == 200, answer.body
-    return [one["item"] for one in answer.json["items"]]
 
 
 def test_properties_are_an_event_in_the_log(shop):
