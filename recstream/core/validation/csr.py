@@ -159,8 +159,8 @@ def _as_csr(matrix: Any, name: str, *, with_weights: bool) -> tuple[Int64s, Int3
 
 def _summable(weights: NDArray[Any]) -> NDArray[Any]:
     """Return weights in a type whose sums do not overflow: integers become float64."""
-    is_exact = weights.dtype.kind == "b" or weights.dtype in (np.float32, np.float64)
-    return weights if is_exact else weights.astype(np.float64)
+    is_wide = weights.dtype.kind == "b" or weights.dtype in (np.float32, np.float64)
+    return weights if is_wide else weights.astype(np.float64)
 
 
 def _refuse(csr: Any, name: str, fault: int, where: int) -> NoReturn:
