@@ -19,6 +19,7 @@ from recstream.process.threads import (
     BACKGROUND_NICE,
     Background,
     lower_priority,
+    read_ahead,
     run_in_thread,
     start_thread,
     watch,

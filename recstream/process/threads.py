@@ -8,14 +8,16 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable
-from concurrent.futures import CancelledError, Future
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 from recstream.errors import RecstreamError
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _PAUSES_S = (0.1, 0.5, 2.0, 5.0)
 STEADY_S = 10.0
@@ -163,6 +165,16 @@ def run_in_thread(name: str, job: Callable[[], object]) -> threading.Thread:
     thread = threading.Thread(target=run, name=name, daemon=True)
     thread.start()
     return thread
+
+
+def read_ahead(parts: Iterable[T]) -> Iterator[T]:
+    """Yield parts in their order, while a thread makes the next one; its error is raised in its place."""
+    iterator, end = iter(parts), object()
+    with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as thread:
+        coming: Future[Any] = thread.submit(next, iterator, end)
+        while (part := coming.result()) is not end:
+            coming = thread.submit(next, iterator, end)
+            yield part
 
 
 def lower_priority() -> None:

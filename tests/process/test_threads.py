@@ -13,6 +13,7 @@ from recstream.errors import LogUnavailable
 from recstream.process import (
     BACKGROUND_NICE,
     lower_priority,
+    read_ahead,
     run_in_thread,
     start_thread,
     threads,
@@ -172,3 +173,44 @@ def test_a_thread_of_low_priority_changes_no_other_thread():
 
     assert there == BACKGROUND_NICE
     assert os.getpriority(os.PRIO_PROCESS, 0) == before
+
+
+def test_parts_that_are_read_ahead_come_in_order_and_the_next_one_is_made_meanwhile():
+    made = []
+    second_is_made = threading.Event()
+
+    def parts():
+        for number in range(3):
+            made.append(number)
+            if number == 1:
+                second_is_made.set()
+            yield number
+
+    ahead = read_ahead(parts())
+
+    assert next(ahead) == 0
+    assert second_is_made.wait(10), "the second part must be made while the first is used"
+    assert list(ahead) == [1, 2]
+    assert made == [0, 1, 2]
+
+
+def test_an_error_of_a_part_is_raised_in_its_place():
+    def parts():
+        yield "first"
+        raise LogUnavailable("away")
+
+    ahead = read_ahead(parts())
+
+    assert next(ahead) == "first"
+    with pytest.raises(LogUnavailable, match="away"):
+        next(ahead)
+
+
+def test_parts_that_nobody_reads_on_leave_no_thread():
+    before = threading.active_count()
+    ahead = read_ahead(iter(range(10)))
+
+    assert next(ahead) == 0
+    ahead.close()
+
+    assert threading.active_count() == before

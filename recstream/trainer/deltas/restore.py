@@ -2,20 +2,20 @@
 
 import logging
 import os
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 
 from recstream.core.evaluation import HeldOut
 from recstream.core.generation import Generation
-from recstream.core.numeric.arrays import csr_of
+from recstream.core.numeric.arrays import Int32s, Int64s, csr_of
 from recstream.models import ModelFeed
 from recstream.process import run_in_thread
 from recstream.trainer.catalogue import CatalogueState
 from recstream.trainer.deltas.deltas import Deltas
-from recstream.trainer.histories import HistoryColumns
+from recstream.trainer.histories import Entries, HistoryColumns
 from recstream.trainer.histories.changelog import Touch, UserChanges
 from recstream.trainer.inputs import Inputs
 from recstream.trainer.training import (
@@ -152,36 +152,28 @@ def restore(generation: Generation, histories: HistoryColumns) -> tuple[Trained,
     users, model = histories.known_rows(), generation.model
     columns = columns_of(list(histories.items), generation.rows)
     version = int(generation.hyperparameters.get("popularity_version", 1))
-    popularity = popularity_of(histories, users, columns, generation.n_items, version)
     rows = MatrixRows(len(users), int(histories.runs["n"][users].sum(dtype=np.int64)))
     factors = np.empty((len(users), generation.n_factors), np.float32)
     touches: list[Touch] = []
     unknown: list[str] = []
     first = 0
-    for part, entries in histories.slices(users, SLICE_USERS):
-        at = columns[entries.items]
-        made = rows.add(entries, at, histories.runs["clock_ms"][part], half_life_ms)
-        if model is not None:
-            factors[first : first + len(part)] = model.fold_in(
-                csr_of(*made, generation.n_items), threads=threads
-            )
-        first += len(part)
-        missing = np.flatnonzero(at < 0)
-        if len(missing):
-            owners = np.searchsorted(entries.indptr, missing, side="right") - 1
-            unknown += histories.users.names(part[np.unique(owners)].tolist())
-            of_users = histories.users.names(part[owners].tolist())
-            names = histories.items.names(entries.items[missing].tolist())
-            touches += [
-                Touch(offset, name, user, weight > 0.0)
-                for offset, name, user, weight in zip(
-                    entries.offsets[missing].tolist(),
-                    names,
-                    of_users,
-                    entries.weights[missing].tolist(),
-                    strict=True,
+    with ThreadPoolExecutor(1, thread_name_prefix="recstream-popularity") as beside:
+        popularity = beside.submit(
+            popularity_of, histories, users, columns, generation.n_items, version
+        )
+        for part, entries in histories.slices(users, SLICE_USERS):
+            at = columns[entries.items]
+            made = rows.add(entries, at, histories.runs["clock_ms"][part], half_life_ms)
+            if model is not None:
+                factors[first : first + len(part)] = model.fold_in(
+                    csr_of(*made, generation.n_items), threads=threads
                 )
-            ]
+            first += len(part)
+            missing = np.flatnonzero(at < 0)
+            if len(missing):
+                owners = part[np.searchsorted(entries.indptr, missing, side="right") - 1]
+                unknown += histories.users.names(np.unique(owners).tolist())
+                touches += _touches(histories, owners, entries, missing)
     matrix = rows.matrix(generation.n_items)
     if model is not None:
         model = model.replaced(user_factors=factors, user_counts=counts_of(matrix))
@@ -190,12 +182,23 @@ def restore(generation: Generation, histories: HistoryColumns) -> tuple[Trained,
         model,
         users,
         matrix.tocsc(),
-        popularity,
+        popularity.result(),
         None,
         HeldOut([], {}),
         ItemFeatures.from_arrays(generation.content_arrays, n_feature_rows(generation)),
     )
     return trained, UserChanges(tuple(unknown), tuple(sorted(touches)))
+
+
+def _touches(
+    histories: HistoryColumns, owners: Int32s, entries: Entries, missing: Int64s
+) -> Iterator[Touch]:
+    """Yield the entries at ``missing``, whose items the generation does not have."""
+    users = histories.users.names(owners.tolist())
+    items = histories.items.names(entries.items[missing].tolist())
+    offsets, weights = entries.offsets[missing].tolist(), entries.weights[missing].tolist()
+    for offset, item, user, weight in zip(offsets, items, users, weights, strict=True):
+        yield Touch(offset, item, user, weight > 0.0)
 
 
 def n_feature_rows(generation: Generation) -> int:

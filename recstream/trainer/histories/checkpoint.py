@@ -12,6 +12,7 @@ from recstream.core.columns import JoinedIds
 from recstream.core.history import table_rows
 from recstream.errors import CheckpointCorrupt
 from recstream.log import Record, TopicPartition
+from recstream.process import read_ahead
 from recstream.trainer.histories import UserColumns
 from recstream.trainer.histories.changelog import ChangelogFollower
 
@@ -50,13 +51,15 @@ def restore_histories(
         of it.
     """
     starts = {}
-    for tp in rows:
-        found = checkpoints.newest_readable(tp.partition, at_most, changelog=tp.topic)
+    newest = (
+        (tp, checkpoints.newest_readable(tp.partition, at_most, changelog=tp.topic)) for tp in rows
+    )
+    for tp, found in read_ahead(newest):
         if found is None:
             continue
         manifest, content = found
         try:
-            groups = read_groups(content, entries_alone=True)
+            groups = read_ahead(read_groups(content, entries_alone=True))
             n_users = sum(_load(follower, tp, group) for group in groups)
         except CheckpointCorrupt:
             raise

@@ -184,8 +184,7 @@ class HistoryColumns:
         runs = self.runs[rows]
         indptr = np.zeros(len(rows) + 1, np.int64)
         np.cumsum(runs["n"], out=indptr[1:])
-        at = np.repeat(runs["start"] - indptr[:-1], runs["n"]) + np.arange(indptr[-1])
-        words = self.words[at]
+        words = self._words_of(runs["start"], indptr)
         age = words[:, 3] + ((words[:, 4] & ((1 << _HIGH) - 1)).astype(np.int64) << 32)
         newest = np.array(
             [
@@ -202,6 +201,13 @@ class HistoryColumns:
             newest - ((newest - (words[:, 4] >> _HIGH)) & _OFFSET_MASK),
             words[:, 0] >= SINGLE,
         )
+
+    def _words_of(self, starts: Int64s, indptr: Int64s) -> UInt32s:
+        """Return the words of runs, one run after another; without a copy if they lie that way."""
+        if len(starts) and np.array_equal(starts - starts[0], indptr[:-1]):
+            return self.words[starts[0] : starts[0] + indptr[-1]]
+        at = np.repeat(starts - indptr[:-1], np.diff(indptr)) + np.arange(indptr[-1])
+        return self.words[at]
 
     def part(self, rows: Int32s) -> HistoryColumns:
         """Return some users' histories, with tables of their own users and items."""
