@@ -203,17 +203,18 @@ class Recommender:
         stored = self._sources.views.latest(user)
         return replace(found, partition=partition, offset=-1 if stored is None else stored.offset)
 
-    def wait_for(self, user: str, offset: int, timeout_s: float) -> bool:
-        """Wait until this bridge's histories contain an offset of the user's partition.
+    def has_folded(self, partition: int, offset: int) -> bool:
+        """Return whether this bridge's histories contain an offset of a partition."""
+        return self._sources.views.wait_folded(partition, offset, 0.0)
+
+    def wait_for(self, partition: int, offset: int, timeout_s: float) -> bool:
+        """Wait until this bridge's histories contain an offset of a partition.
 
         Raises
         ------
         Overloaded
             Too many requests wait already.
         """
-        partition = partition_for(user.encode(), self._partitions)
-        if self._sources.views.wait_folded(partition, offset, 0.0):
-            return True
         if not self._waiting.acquire(blocking=False):
             raise Overloaded(f"{MAX_WAITING} requests wait for their min_position; try again later")
         try:

@@ -1,6 +1,7 @@
 """Send requests and repeat them until they succeed, are refused, or take too long."""
 
 import asyncio
+import json
 import random
 import time
 import uuid
@@ -138,7 +139,8 @@ def _with_ids(body: Any) -> Any:
 
 
 def _text(value: Any) -> Any:
-    return str(value).lower() if isinstance(value, bool) else value
+    """Return a parameter as the bridge reads it: ids in a list may contain commas."""
+    return json.dumps(value) if isinstance(value, bool | list | tuple) else value
 
 
 def _options(base_url: str, token: str | None, timeout_s: float) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Methods of the clients. Written from the OpenAPI document by scripts/client.py."""
 
 from collections.abc import Callable, Coroutine
-from typing import Any, Concatenate, ParamSpec, TypeVar, Unpack, cast
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, Unpack, cast
 
 from recstream.client.answers import (
     EventsAnswer,
@@ -89,7 +89,7 @@ class Methods:
         n: int | None = None,
         offset: int | None = None,
         cursor: str | None = None,
-        exclude: str | None = None,
+        exclude: list[str] | None = None,
         filter: str | None = None,
         boost: str | None = None,
         category: str | None = None,
@@ -98,7 +98,7 @@ class Methods:
         context: str | None = None,
         min_position: str | None = None,
         timeout_ms: int | None = None,
-        fields: str | None = None,
+        fields: list[Literal["details", "rank", "score", "was", "why"]] | None = None,
         session: str | None = None,
     ) -> ListAnswer:
         """List items that are popular now."""
@@ -170,7 +170,7 @@ class Methods:
     def find_items(
         self,
         *,
-        ids: str | None = None,
+        ids: list[str] | None = None,
         q: str | None = None,
         category: str | None = None,
         cursor: str | None = None,

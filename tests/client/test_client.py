@@ -148,6 +148,14 @@ def test_ids_of_any_text_stand_in_the_path(
     assert bridge.requests[0].url.raw_path == b"/v1/items/" + path
 
 
+def test_ids_in_parameters_may_contain_commas(call: Callable[..., Any]) -> None:
+    bridge = Scripted(httpx.Response(200, json={"items": [], "next": ""}))
+
+    call(bridge, FakeClock(), "find_items", ids=["a,b", "ü"])
+
+    assert json.loads(bridge.requests[0].url.params["ids"]) == ["a,b", "ü"]
+
+
 @pytest.mark.parametrize("user", ["", 42, None])
 def test_an_id_that_is_no_text_is_refused_before_it_is_sent(
     user: Any, call: Callable[..., Any]

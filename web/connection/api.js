@@ -75,14 +75,8 @@ export class Api {
    * @returns {Promise<Item[]>}
    */
   async named(ids) {
-    // The list of ids is separated by commas.
-    const single = ids.filter((id) => id.includes(","));
-    const several = ids.filter((id) => !id.includes(","));
-    const parts = await Promise.all([
-      several.length > 0 ? this.get("/v1/items", { ids: several.join(",") }) : { items: [] },
-      ...single.map((id) => this.item(id).then((item) => ({ items: [item] }), none)),
-    ]);
-    return parts.flatMap(({ items }) => items);
+    if (ids.length === 0) return [];
+    return (await this.get("/v1/items", { ids: JSON.stringify(ids) })).items;
   }
 
   /** @returns {Promise<Record<string, number>>} how many items each category has */
@@ -253,16 +247,6 @@ export class Api {
       : await this.send("PUT", "/v1/steering", document);
     return answer?.warnings ?? [];
   }
-}
-
-/**
- * Returns no items for an item that the catalogue does not have.
- *
- * @param {unknown} error
- */
-function none(error) {
-  if (error instanceof ApiError && error.status === 404) return { items: [] };
-  throw error;
 }
 
 /** @param {Response} response */

@@ -4,7 +4,7 @@ import inspect
 import threading
 import time
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any, Literal, TypeVar
@@ -24,6 +24,11 @@ from recstream.metrics import HTTP_DURATION
 Access = Literal["public", "user", "service"]
 """Who may call: anybody, an identity that may act for the user in the path, a service."""
 
+LIST_FORMS = (
+    'Separated by commas; or, where an id may contain one, as JSON: `["a,b"]`, or one parameter '
+    "for each, at least two"
+)
+"""Forms of a parameter with several texts, for the documents."""
 MAX_IN_FLIGHT = 24
 """Requests of one route at the same time: fewer than there are threads, so that others are served."""
 _Handler = TypeVar("_Handler", bound=Callable[..., Any])
@@ -215,9 +220,13 @@ def _check_access(access: Access, path: Mapping[str, str]) -> None:
 
 
 def _query(struct: type[msgspec.Struct]) -> msgspec.Struct:
-    given = request.args.to_dict()
+    given: dict[str, Any] = request.args.to_dict()
+    fields = msgspec.structs.fields(struct)
+    lists = {each.encode_name for each in fields if isinstance(each.default, tuple)}
     for name, values in request.args.lists():
-        if len(values) > 1:
+        if name in lists:
+            given[name] = _texts(values)
+        elif len(values) > 1:
             raise _wrong_query(name, f"{name}: expected one value, got {len(values)}")
     unknown = sorted(given.keys() - set(struct.__struct_encode_fields__))
     if unknown:
@@ -228,10 +237,20 @@ def _query(struct: type[msgspec.Struct]) -> msgspec.Struct:
         return msgspec.convert(given, struct, strict=False)
     except msgspec.ValidationError as error:
         wrong = json_error(error, InvalidJson, kind=struct)
-        name = wrong.pointer.lstrip("/")
+        name = wrong.pointer.lstrip("/").partition("/")[0]
         # A parameter is a text; its value says more.
         reason = wrong.reason.replace("got `str`", f"got {given.get(name, '')[:40]!r}")
         raise _wrong_query(name, f"{name}: {reason}") from error
+
+
+def _texts(values: Sequence[str]) -> list[str]:
+    """Return the texts of a parameter: of one value with commas or of JSON, or of several values."""
+    if len(values) == 1:
+        try:
+            values = msgspec.json.decode(values[0], type=list[str])
+        except msgspec.MsgspecError:
+            values = values[0].split(",")
+    return [each for each in values if each]
 
 
 def _wrong_query(name: str, message: str) -> HttpProblem:

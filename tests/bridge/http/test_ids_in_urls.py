@@ -1,5 +1,6 @@
 """An id in a URL means that id alone, whatever it contains: percent-encoded segments are decoded once."""
 
+import json
 import re
 from urllib.parse import quote
 
@@ -121,3 +122,42 @@ def test_a_file_of_the_page_is_found_under_an_encoded_path(world):
     assert world.get(f"{style}..%2F..%2Fpyproject.toml").status == 404
     assert world.get("/..%2Fpyproject.toml").status == 404
     assert world.get("/%2e%2e/pyproject.toml").status == 404
+
+
+def forms(name, texts):
+    """Return the forms of a parameter with these texts that keep commas within them."""
+    yield f"{name}={quote(json.dumps(texts))}"
+    yield "&".join(f"{name}={quote(each)}" for each in texts)
+
+
+@pytest.mark.parametrize("form", [0, 1])
+def test_ids_with_commas_can_be_listed_in_parameters(shop, form):
+    ids = ["a,b", "a", '["c"]']
+    for name in ids:
+        assert shop.call("PUT", f"/v1/items/{encoded(name)}", {"title": "T"}).status == 200
+
+    def get(path, name, texts):
+        return shop.get(f"{path}?{list(forms(name, texts))[form]}").json
+
+    found = get("/v1/items", "ids", ids)["items"]
+    listed = [
+        get(path, "exclude", ids)["requested"]["request"]["exclude"]
+        for path in ("/v1/popular", "/v1/users/u/recommendations", "/v1/shelves/newest")
+    ]
+    fields = get("/v1/popular", "fields", ["rank", "score"])["items"][0]
+    query = list(forms("users", ["u,1", "u"]))[form]
+    preview = shop.post(f"/v1/steering/preview?{query}", {}).json["users"]
+
+    assert [one["item"] for one in found] == ids
+    assert [sorted(each) for each in listed] == [sorted(ids)] * 3
+    assert fields.keys() == {"item", "rank", "score"}
+    assert [one["user"] for one in preview] == ["u,1", "u"]
+
+
+def test_one_parameter_with_commas_still_separates_ids(shop):
+    for name in ("x", "y", "[x"):
+        assert shop.call("PUT", f"/v1/items/{encoded(name)}", {"title": "T"}).status == 200
+
+    for query, expected in {"x,,y": ["x", "y"], "[x,y": ["[x", "y"], "x%2Cy": ["x", "y"]}.items():
+        found = shop.get(f"/v1/items?ids={query}").json["items"]
+        assert [one["item"] for one in found] == expected

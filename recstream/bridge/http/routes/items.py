@@ -23,7 +23,7 @@ from recstream.bridge.http.routes.list_query import (
     ListParameters,
     as_body,
 )
-from recstream.bridge.http.routing import route
+from recstream.bridge.http.routing import LIST_FORMS, route
 from recstream.core.events import MAX_ID_CHARACTERS, is_printable
 from recstream.core.json_input import check_depth, decode_json
 from recstream.core.records import Item, Time
@@ -38,12 +38,12 @@ class ItemsQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Selects items: by id, or by text and category."""
 
     ids: Annotated[
-        str,
+        tuple[str, ...],
         msgspec.Meta(
-            description="Up to 200 ids, separated by commas; the answer keeps the order. Unknown "
-            "ids are omitted. For an id with a comma use /v1/items/{item}"
+            description="Up to 200 ids; the answer keeps the order. Unknown ids are omitted. "
+            + LIST_FORMS
         ),
-    ] = ""
+    ] = ()
     q: Annotated[str, msgspec.Meta(max_length=200, description="Words, or prefixes of words")] = ""
     category: str = ""
     cursor: Annotated[str, msgspec.Meta(description="`next` of the previous page")] = ""
@@ -192,11 +192,10 @@ class ItemRoutes:
     def _by_id(self, query: ItemsQuery) -> ItemsPage:
         if query.q or query.category or query.cursor:
             raise InvalidInput("ids can't be combined with q, category or cursor")
-        ids = [name for name in query.ids.split(",") if name]
-        if len(ids) > MAX_NAMED:
-            raise InvalidInput(f"expected at most {MAX_NAMED} ids, got {len(ids)}")
-        found = self._items.catalogue.get_many(ids)
-        items = tuple(found[name] for name in dict.fromkeys(ids) if name in found)
+        if len(query.ids) > MAX_NAMED:
+            raise InvalidInput(f"expected at most {MAX_NAMED} ids, got {len(query.ids)}")
+        found = self._items.catalogue.get_many(query.ids)
+        items = tuple(found[name] for name in dict.fromkeys(query.ids) if name in found)
         return ItemsPage(items=items, next="")
 
     @route(

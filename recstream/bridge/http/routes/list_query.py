@@ -10,6 +10,7 @@ from recstream.bridge.http.bodies import json_response
 from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.problems import HttpProblem, Pointed, invalid
 from recstream.bridge.http.routes.events import LogPosition
+from recstream.bridge.http.routing import LIST_FORMS
 from recstream.core.json_input import json_error
 from recstream.core.records import Item, Reason
 from recstream.core.steering import ListRequest, Steering, check_request
@@ -22,7 +23,6 @@ Field = Literal["rank", "score", "was", "why", "details"]
 DEFAULT_FIELDS: tuple[Field, ...] = ("rank", "score", "was", "why")
 _OMITTED = "Default: all but details; of similar items all"
 _JSON_PARAMETERS = ("filter", "boost", "context", "min_position")
-_LIST_PARAMETERS = ("exclude", "fields")
 _Body = TypeVar("_Body", bound="ListBody")
 
 
@@ -77,7 +77,7 @@ class ListBody(ListRequest, frozen=True, kw_only=True):
 
 
 class ListParameters(msgspec.Struct, frozen=True, kw_only=True):
-    """The same as parameters; conditions are JSON, lists are separated by commas."""
+    """The same as parameters; conditions are JSON."""
 
     n: Annotated[int, msgspec.Meta(ge=1, le=MAX_LIST, description=N)] | None = None
     offset: Annotated[int, msgspec.Meta(ge=0, le=500, description="Skip this many first items")] = 0
@@ -85,8 +85,8 @@ class ListParameters(msgspec.Struct, frozen=True, kw_only=True):
         str, msgspec.Meta(max_length=4_096, description="`next` of the previous page")
     ] = ""
     exclude: Annotated[
-        str, msgspec.Meta(description="Ids that must not be listed, separated by commas")
-    ] = ""
+        tuple[str, ...], msgspec.Meta(description="Ids that must not be listed. " + LIST_FORMS)
+    ] = ()
     filter: Annotated[
         str,
         msgspec.Meta(
@@ -121,12 +121,9 @@ class ListParameters(msgspec.Struct, frozen=True, kw_only=True):
         int, msgspec.Meta(ge=0, le=10_000, description="How long to wait for min_position")
     ] = 2_000
     fields: Annotated[
-        str,
-        msgspec.Meta(
-            description="Fields of each item besides its id, separated by commas: rank, score, "
-            "was, why, details. " + _OMITTED
-        ),
-    ] = ""
+        tuple[Field, ...],
+        msgspec.Meta(description=f"Fields of each item besides its id. {_OMITTED}. {LIST_FORMS}"),
+    ] = ()
 
 
 class ListedItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -174,6 +171,7 @@ class PositionWaiter:
 
     def __init__(self, deps: Deps) -> None:
         self._recommender = deps.recommender
+        self._log = deps.log
         self._epoch = deps.log.epoch
         self._n_partitions = deps.log.partitions(INTERACTIONS)
 
@@ -182,10 +180,13 @@ class PositionWaiter:
 
         Raises
         ------
+        InvalidInput
+            The position is of another log, or at or after the end of its partition.
         HttpProblem
             409: it did not come in time.
         """
         position = body.min_position
+        partition = partition_for(user.encode(), self._n_partitions)
         if isinstance(position, LogPosition):
             if position.epoch not in {"", self._epoch}:
                 raise InvalidInput(
@@ -198,16 +199,28 @@ class PositionWaiter:
                     f"min_position must name partitions 0 to {self._n_partitions - 1}, got "
                     f"{unknown[0]!r}"
                 )
-            position = position.offsets.get(str(partition_for(user.encode(), self._n_partitions)))
+            position = position.offsets.get(str(partition))
         if position is None:
             return False
-        if not self._recommender.wait_for(user, position, body.timeout_ms / 1000):
+        if self._recommender.has_folded(partition, position):
+            return True
+        self._check_appended(partition, position)
+        if not self._recommender.wait_for(partition, position, body.timeout_ms / 1000):
             message = (
                 f"offset {position} is not in the list after {body.timeout_ms} ms; the worker may "
                 "be behind, see /health/ready"
             )
             raise HttpProblem(409, message, code="position-not-reached", retry_after_s=1)
         return True
+
+    def _check_appended(self, partition: int, offset: int) -> None:
+        end = self._log.high_watermark(INTERACTIONS, partition)
+        # On Kafka, records of open transactions lie at and after the high watermark.
+        if offset >= end and not self._log.n_waiting(INTERACTIONS, partition, offset):
+            raise InvalidInput(
+                f"expected a position before {end}, the end of partition {partition}, got {offset}; "
+                "take `position` of the answer that accepted the event, or omit min_position"
+            )
 
 
 def as_body(query: ListParameters, kind: type[_Body]) -> _Body:
@@ -221,11 +234,9 @@ def as_body(query: ListParameters, kind: type[_Body]) -> _Body:
     given: dict[str, Any] = {}
     for name in kind.__struct_fields__:
         value = getattr(query, name, "")
-        if value in {"", None}:
+        if value in {"", None, ()}:
             continue
-        if name in _LIST_PARAMETERS:
-            value = [each for each in value.split(",") if each]
-        elif name in _JSON_PARAMETERS:
+        if name in _JSON_PARAMETERS:
             value = _decoded(name, value)
         given[name] = value
     return _converted(given, kind)

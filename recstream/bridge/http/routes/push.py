@@ -16,7 +16,7 @@ from websockets.typing import Subprotocol
 from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.problems import HttpProblem
 from recstream.bridge.http.rate_limit import identity
-from recstream.bridge.http.routing import route
+from recstream.bridge.http.routing import LIST_FORMS, route
 from recstream.bridge.http.security import cors_headers
 from recstream.bridge.push import (
     SUBPROTOCOL,
@@ -45,9 +45,9 @@ class StreamQuery(msgspec.Struct, frozen=True, kw_only=True):
     """User and channels of a stream."""
 
     user: Annotated[str, msgspec.Meta(description="Default: the token's user")] = ""
-    ch: Annotated[str, msgspec.Meta(description="Channels, comma-separated: recs, pipeline")] = (
-        "recs"
-    )
+    ch: Annotated[
+        tuple[str, ...], msgspec.Meta(description="Channels, recs and pipeline. " + LIST_FORMS)
+    ] = ("recs",)
     placement: Annotated[
         str, msgspec.Meta(description="Lists of this placement of the steering document")
     ] = ""
@@ -104,10 +104,9 @@ class PushRoutes:
         user = query.user or who.user
         if user is not None and not who.may_act_for(user):
             raise HttpProblem(403, "the token is for another user", code="forbidden")
-        channels = [name.strip() for name in query.ch.split(",") if name.strip()]
-        wrong = sorted(set(channels) - {"recs", "pipeline"})
-        if wrong or not channels:
-            raise HttpProblem(400, f"expected channels recs and pipeline, got {query.ch!r}")
+        channels = [name.strip() for name in query.ch if name.strip()]
+        if not channels or {*channels} - {"recs", "pipeline"}:
+            raise HttpProblem(400, f"expected channels recs and pipeline, got {list(query.ch)}")
         if "recs" in channels and user is None:
             raise HttpProblem(400, "channel recs needs a user; add `?user=`")
         since = _since(request.headers.get("Last-Event-ID", ""))

@@ -10,7 +10,7 @@ from recstream.bridge.http.bodies import JSON, read_bytes
 from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.problems import invalid
 from recstream.bridge.http.rate_limit import identity
-from recstream.bridge.http.routing import route
+from recstream.bridge.http.routing import LIST_FORMS, route
 from recstream.bridge.recommender import SteeringEffect
 from recstream.bridge.views import LogSearch
 from recstream.control import NEVER_SET, ActiveSteering, read_control, submit
@@ -48,8 +48,9 @@ class PreviewQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Whose lists to preview."""
 
     users: Annotated[
-        str, msgspec.Meta(description="Up to 50 ids, separated by commas; default: recent users")
-    ] = ""
+        tuple[str, ...],
+        msgspec.Meta(description="Up to 50 ids; default: recent users. " + LIST_FORMS),
+    ] = ()
     n_users: Annotated[
         int, msgspec.Meta(ge=1, le=MAX_PREVIEWED, description="Number of recent users")
     ] = 5
@@ -143,10 +144,9 @@ class SteeringRoutes:
     def preview_steering(self, query: PreviewQuery) -> SteeringPreview:
         """Compare users' lists under a document with their lists now; nothing is set."""
         steering = _read_document()
-        users = [name for name in query.users.split(",") if name]
-        if len(users) > MAX_PREVIEWED:
-            raise InvalidInput(f"expected at most {MAX_PREVIEWED} users, got {len(users)}")
-        users = users or LogSearch(self._deps.log).recent_users(query.n_users)
+        if len(query.users) > MAX_PREVIEWED:
+            raise InvalidInput(f"expected at most {MAX_PREVIEWED} users, got {len(query.users)}")
+        users = query.users or LogSearch(self._deps.log).recent_users(query.n_users)
         effects = self._deps.recommender.preview(users, steering, query.n)
         overlaps = [effect.overlap for effect in effects]
         return SteeringPreview(

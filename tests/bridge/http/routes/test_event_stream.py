@@ -37,6 +37,8 @@ def test_the_event_stream_ends_when_the_client_goes(world):
     live = world.bridge.deps.connections
     with stream(world, "/v1/stream?user=goes&ch=recs,pipeline") as read_event:
         assert {read_event()["event"], read_event()["event"]} == {"recs", "pipeline"}
+    with stream(world, "/v1/stream?user=goes&ch=recs&ch=pipeline") as read_event:
+        assert {read_event()["event"], read_event()["event"]} == {"recs", "pipeline"}
 
     wait_until(lambda: not live.hub.wants("goes"), "a hub that has forgotten")
 

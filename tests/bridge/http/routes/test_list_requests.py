@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from recstream.bridge.recommender import MAX_WAITING
+from recstream.core.events import encode_event
 from recstream.core.history import History
 from recstream.core.history import table_rows as history_rows
 from recstream.core.ranking import describe
@@ -18,6 +19,7 @@ from recstream.core.serving import rank_requested, visitor_history
 from recstream.core.steering.validate import MAX_REQUEST_TESTS
 from recstream.log.partitioner import partition_for
 from recstream.log.port import NewRecord
+from recstream.log.topics import INTERACTIONS
 from tests.bridge.bridge_world import CHANGELOG, a_list, checker_board, event
 from tests.bridge.http.conftest import PRICES, ask, items_of
 
@@ -187,8 +189,31 @@ def test_an_empty_body_says_what_to_send(shop):
     )
 
 
+def append_unfolded(shop, user):
+    """Append an event that no worker folds; return its offset."""
+    record = NewRecord(INTERACTIONS, user.encode(), encode_event(event(user, "i1")))
+    (place,) = shop.log.append([record])
+    return place.offset
+
+
+@pytest.mark.parametrize("beyond", [1, 10**9, 2**63])
+def test_a_position_after_the_end_of_the_log_is_refused_at_once(shop, beyond):
+    last = append_unfolded(shop, "early")
+    partition = partition_for(b"early", 2)
+    positions = [
+        last + beyond,
+        {"epoch": shop.log.epoch, "offsets": {str(partition): last + beyond}},
+    ]
+
+    answers = [ask(shop, "early", min_position=each) for each in positions]
+
+    for answer in answers:
+        assert answer.status == 400
+        assert f"before {last + 1}, the end of partition {partition}" in answer.json["detail"]
+
+
 def test_a_position_that_does_not_come_is_409_after_the_deadline(shop):
-    late = ask(shop, "late", min_position=10**9, timeout_ms=10)
+    late = ask(shop, "late", min_position=append_unfolded(shop, "late"), timeout_ms=10)
     other = ask(shop, "late", min_position={"epoch": "other", "offsets": {"0": 1, "1": 1}})
 
     assert (late.status, late.headers["Retry-After"]) == (409, "1")
@@ -199,7 +224,7 @@ def test_a_position_that_does_not_come_is_409_after_the_deadline(shop):
 def test_so_many_requests_wait_for_a_position_that_others_are_answered(shop):
     # Those that wait hold a thread each: public routes must not take all of them.
     recommender = shop.bridge.deps.recommender
-    waiting = {"min_position": 10**15, "timeout_ms": 10}
+    waiting = {"min_position": append_unfolded(shop, "late"), "timeout_ms": 10}
     visitor = {"items": [], "session": "late", **waiting}
     with ExitStack() as full:
         for _ in range(MAX_WAITING):
