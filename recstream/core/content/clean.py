@@ -77,6 +77,7 @@ _CLOSING = {
 }
 _SCRIPT = re.compile(r"^\s*(var\s+\w+\s*=|function\s*\(|\$\(document\))")
 _NUMBER = re.compile(r"\d(?:[\d.,'’\u00a0\u202f ]*\d)?")
+_GROUPED = re.compile(r"[1-9]\d{0,2}(?:\.\d+)*\.\d{3}|[1-9]\d{0,2}(?:,\d+)*,\d{3}")
 _AROUND_BRAND = re.compile(
     r"^(?:by\s*\n\s*(.*)|visit the\s(.*)\sstore)$", re.IGNORECASE | re.DOTALL
 )
@@ -206,18 +207,22 @@ def _without_tags(text: str) -> str:
 def parse_price(value: object) -> float | None:
     """Return a price above 0, the lower end of a range, or None without one.
 
-    A comma or point followed by one or two last digits is decimal; by three, it groups thousands.
+    A comma or point before three last digits groups thousands where one to three digits, the first not
+    0, stand before it and there is no other sign; else it is decimal.
 
     >>> [parse_price(text) for text in ("$1,299.99", "12,50 €", "1.299", "$5 - $9", "call us")]
     [1299.99, 12.5, 1299.0, 5.0, None]
+    >>> [parse_price(text) for text in ("34.0000", "0.990", "-5.00")]
+    [34.0, 0.99, None]
     """
     if isinstance(value, bool) or value is None:
         return None
     if isinstance(value, int | float):
         number = float(value) if abs(value) < MAX_PRICE else math.inf
     else:
-        match = _NUMBER.search(_plain(value).split(" - ")[0])
-        if match is None:
+        text = _plain(value).split(" - ")[0]
+        match = _NUMBER.search(text)
+        if match is None or text.startswith("-"):
             return None
         digits = re.sub(r"[^\d.,]", "", match.group())
         whole, separator, rest = _decimal(digits)
@@ -228,8 +233,7 @@ def parse_price(value: object) -> float | None:
 def _decimal(digits: str) -> tuple[str, str, str]:
     """Return a number's whole part, its decimal separator if it has one, and what follows it."""
     at = max(digits.rfind("."), digits.rfind(","))
-    behind = len(digits) - at - 1
-    if at < 0 or behind > 2:  # noqa: PLR2004 - cents have at most two digits
+    if at < 0 or _GROUPED.fullmatch(digits):
         return digits, "", ""
     return digits[:at], digits[at], digits[at + 1 :]
 
