@@ -4,10 +4,8 @@ Reads Amazon's metadata (JSON lines of 2014, 2018 and 2023) and any CSV, TSV or 
 columns have usual names or are named by the caller. Rejected rows are counted by reason.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import islice
 from pathlib import Path
 from time import perf_counter
 
@@ -22,12 +20,11 @@ from recstream.core.content import (
 )
 from recstream.core.records import Item
 from recstream.errors import InvalidInput
-from recstream.importers.events import import_group
 from recstream.importers.files.cells import parse_id
 from recstream.importers.files.combine import fill_down
 from recstream.importers.files.file import BadLine
 from recstream.importers.files.source import RejectedLine, Row, Source
-from recstream.log import CATALOGUE, EventLog, NewRecord, TopicPartition
+from recstream.log import CATALOGUE, EventLog, NewRecord, read_records
 
 EXAMPLES = 5
 APPEND_ITEMS = 5_000
@@ -35,8 +32,6 @@ FILLED = ("Handle", "Title", "Body (HTML)", "Vendor", "Product Category", "Type"
 """Columns that Shopify's products_export.csv fills in the first row of a product alone."""
 RARE = frozenset({"from", "until", "vector", "attributes"})
 """Fields that few sources have: nobody misses their columns."""
-PROGRESS = TopicPartition(CATALOGUE, 0)
-"""Where a group's offset counts the products an import has written."""
 
 
 class ProductsReport(msgspec.Struct, kw_only=True):
@@ -47,7 +42,7 @@ class ProductsReport(msgspec.Struct, kw_only=True):
     rows : int
         Rows of the file.
     imported, already : int
-        Items put into the catalogue by this run, and by an earlier one.
+        Items put into the catalogue by this run, and those that it had exactly so.
     dropped : dict of str to int
         Number of rejected rows by reason; ``examples`` has the first of each reason.
     mended : dict of str to int
@@ -185,7 +180,7 @@ def import_products(
     encoding: str | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> ProductsReport:
-    """Put the products of a file into the catalogue; a second run adds nothing.
+    """Put the products of a file into the catalogue that it does not have exactly so.
 
     Parameters
     ----------
@@ -207,9 +202,7 @@ def import_products(
     if {"Handle", "Variant SKU"} <= {*source.columns}:
         fill_down(source, FILLED)
     reader = ProductReader(source, columns)
-    options = repr((sorted((columns or {}).items()), source.delimiter, source.encoding))
-    digest = hashlib.blake2b(f"{source.digest} {options}".encode(), digest_size=12).hexdigest()
-    imported = import_items(event_log, reader.items(), digest)
+    imported = import_items(event_log, reader.items())
     n_items = reader.rows - sum(reader.dropped.values())
     if reader.rows and not n_items:
         reasons = ", ".join(f"{count} × {why}" for why, count in reader.dropped.most_common())
@@ -231,22 +224,23 @@ def import_products(
     )
 
 
-def import_items(event_log: EventLog, items: Iterable[Item], digest: str) -> int:
-    """Append the products that an earlier run of the import has not appended; return their number.
+def import_items(event_log: EventLog, items: Iterable[Item]) -> int:
+    """Append the items that differ from their newest record; return their number.
 
-    Parameters
-    ----------
-    items : iterable of Item
-        In the same order each time.
-    digest : str
-        Digest of their source: the import's name.
+    Only hashes of the records are held in memory.
     """
-    group = import_group(f"items-{digest}")
-    before = done = event_log.committed(group).get(PROGRESS, 0)
-    rest = islice(items, done, None)
+    newest = {each.key: hash(each.value) for each in read_records(event_log, CATALOGUE, 0)}
     encode = msgspec.json.Encoder().encode
-    while batch := list(islice(rest, APPEND_ITEMS)):
-        done += len(batch)
-        records = [NewRecord(CATALOGUE, item.item.encode(), encode(item)) for item in batch]
-        event_log.append(records, group=group, offsets={PROGRESS: done})
-    return done - before
+    imported = 0
+    batch: list[NewRecord] = []
+    for item in items:
+        key, value = item.item.encode(), encode(item)
+        if newest.get(key) == hash(value):
+            continue
+        batch.append(NewRecord(CATALOGUE, key, value))
+        if len(batch) == APPEND_ITEMS:
+            event_log.append(batch)
+            imported, batch = imported + len(batch), []
+    if batch:
+        event_log.append(batch)
+    return imported + len(batch)

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from recstream.catalogue import delete_record, upsert_record
 from recstream.core.records import Item
 from recstream.errors import InvalidInput
 from recstream.importers.files.source import RejectedLine, Source
@@ -35,7 +36,8 @@ def log(tmp_path: Path) -> Iterator[EventLog]:
 
 
 def written(log: EventLog) -> list[Item]:
-    return [msgspec.json.decode(r.value or b"", type=Item) for r in log.read(CATALOGUE, 0, 0)]
+    records = log.read(CATALOGUE, 0, 0)
+    return [msgspec.json.decode(r.value, type=Item) for r in records if r.value is not None]
 
 
 def lines(path: Path, *rows: str) -> Path:
@@ -85,6 +87,33 @@ def test_a_second_run_adds_nothing(log: EventLog, tmp_path: Path) -> None:
 
     assert (report.imported, report.already) == (0, 2)
     assert len(written(log)) == 2
+
+
+def test_a_feed_that_is_as_it_was_some_days_ago_takes_effect(log: EventLog, tmp_path: Path) -> None:
+    # Out of stock for a day: the files of the first and of the third day are equal.
+    days = ["p1,Lute,in stock\np2,Mug,in stock", "p1,Lute,out of stock\np2,Mug,in stock"]
+    file = tmp_path / "feed.csv"
+
+    reports = [run(log, lines(file, "id,title,availability", days[at])) for at in (0, 1, 0)]
+
+    assert [(each.imported, each.already) for each in reports] == [(2, 0), (1, 1), (1, 1)]
+    assert [(item.item, item.available) for item in written(log)[2:]] == [
+        ("p1", False),
+        ("p1", True),
+    ]
+
+
+def test_an_import_replaces_what_differs_and_adds_what_was_deleted(
+    log: EventLog, tmp_path: Path
+) -> None:
+    file = lines(tmp_path / "products.csv", "id,title", "p1,Lute", "p2,Mug", "p3,Pen")
+    run(log, file)
+    log.append([upsert_record(Item(item="p1", title="Lyre")), delete_record("p2")])
+
+    report = run(log, file)
+
+    assert (report.imported, report.already) == (2, 1)
+    assert [item.item for item in written(log)[-2:]] == ["p1", "p2"]
 
 
 def test_a_file_that_changed_is_another_import(log: EventLog, tmp_path: Path) -> None:

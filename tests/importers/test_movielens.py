@@ -84,13 +84,14 @@ def test_titles_are_read_in_each_form(tmp_path: Path) -> None:
     assert next(read_titles(old)).attributes["genres"] == ["Animation", "Children", "Comedy"]
 
 
-def test_products_are_put_into_the_catalogue_once(tmp_path: Path) -> None:
+def test_products_are_put_into_the_catalogue_if_they_differ(tmp_path: Path) -> None:
     event_log = open_log(f"embedded://{tmp_path}/log.db")
     event_log.create_topics(topic_specs(1))
     films = [Item(item=str(n), title=f"Film {n}") for n in range(3)]
 
-    added = [import_items(event_log, films, digest) for digest in ("one", "one", "two")]
+    changed = [*films[:2], Item(item="2", title="Film 2", price=1.0)]
+    added = [import_items(event_log, each) for each in (films, films, changed, films)]
 
-    assert added == [3, 0, 3]
-    assert event_log.high_watermark(CATALOGUE, 0) == 6
+    assert added == [3, 0, 1, 1]
+    assert event_log.high_watermark(CATALOGUE, 0) == 5
     event_log.close()

@@ -3,7 +3,6 @@
 import codecs
 import threading
 from datetime import UTC
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +76,7 @@ def movielens(settings: Settings, path: Path, strict: bool, as_json: bool) -> No
         products = [] if files.titles is None else list(read_titles(files.titles))
         report = import_events(run.log, source, mapping, strict=strict, on_written=run.on_written)
         if products:
-            digest = blake2b(msgspec.json.encode(products), digest_size=12).hexdigest()
-            report.products = import_items(run.log, products, digest)
+            report.products = import_items(run.log, products)
         run.finish(report)
 
 
