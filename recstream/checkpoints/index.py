@@ -38,37 +38,36 @@ class Checkpoints:
         Those of another epoch or partition count are left out, those ahead of the events, and those
         from before the erasure of one of the partition's users.
         """
-        if CHECKPOINTS not in self.log.topics():
+        found = [each for each in self._of_log() if partition in {None, each.partition}]
+        if not found:
             return []
-        raw: dict[bytes, bytes | None] = {}
-        for record in read_records(self.log, CHECKPOINTS, 0):
-            if record.key is not None:
-                raw[record.key] = record.value
-        found = []
-        erased = self.erased()
-        n_partitions = self.log.partitions(INTERACTIONS)
-        ends: dict[int, int] = {}
-        for key, value in raw.items():
+        erased, numbers = self.erased(), {each.partition for each in found}
+        ends = {number: self.log.high_watermark(INTERACTIONS, number) for number in numbers}
+        fitting = (e for e in found if erased.get(e.partition, -1) < e.offset <= ends[e.partition])
+        return sorted(fitting, key=lambda e: (e.partition, e.offset, e.changelog_offset))
+
+    def announced(self) -> dict[bytes, bytes]:
+        """Return the manifests on the topic by name, also those that this version can't read."""
+        if CHECKPOINTS not in self.log.topics():
+            return {}
+        raw = {each.key: each.value for each in read_records(self.log, CHECKPOINTS, 0)}
+        return {k: v for k, v in raw.items() if k is not None and v is not None}
+
+    def _of_log(self) -> Iterator[Manifest]:
+        """Yield the announced checkpoints of this log's epoch and partition count."""
+        for key, value in self.announced().items():
             try:
-                manifest = None if value is None else decode_manifest(value)
+                manifest = decode_manifest(value)
             except (CheckpointError, SchemaUnsupported) as error:
                 log.warning("checkpoint not used: %s", error)
                 continue
+            n_partitions = self.log.partitions(INTERACTIONS)
             if (
-                manifest is not None
-                and manifest.name.encode() == key
-                and partition in {None, manifest.partition}
+                manifest.name.encode() == key
                 and manifest.epoch == self.log.epoch
-                and manifest.partitions == n_partitions
-                and manifest.partition < n_partitions
-                and manifest.offset > erased.get(manifest.partition, -1)
+                and manifest.partition < manifest.partitions == n_partitions
             ):
-                number = manifest.partition
-                if number not in ends:
-                    ends[number] = self.log.high_watermark(INTERACTIONS, number)
-                if manifest.offset <= ends[number]:
-                    found.append(manifest)
-        return sorted(found, key=lambda e: (e.partition, e.offset, e.changelog_offset))
+                yield manifest
 
     def erased(self) -> dict[int, int]:
         """Return the newest offset at which a user was erased, by partition."""
@@ -157,7 +156,11 @@ class Checkpoints:
             )
 
     def put(self, manifest: Manifest, content: bytes) -> None:
-        """Store a checkpoint's file and manifest, then announce it."""
+        """Store a checkpoint's manifest and file, then announce it.
+
+        No file is without a manifest, so that `prune` knows whose a file is that nobody announced.
+        """
+        self.store.put(manifest_name(manifest.name), encode_manifest(manifest))
         self.store.put(manifest.name, content)
         self.announce(manifest)
 
@@ -168,10 +171,13 @@ class Checkpoints:
         self.log.append([NewRecord(CHECKPOINTS, manifest.name.encode(), raw, 0)])
 
     def remove(self, manifest: Manifest) -> None:
-        """Withdraw a checkpoint, then delete its file."""
+        """Withdraw a checkpoint, then delete its file and manifest."""
         self.log.append([NewRecord(CHECKPOINTS, manifest.name.encode(), None, 0)])
-        for name in (manifest_name(manifest.name), manifest.name):
-            self.store.delete(name)
+        self._delete(manifest.name)
+
+    def _delete(self, name: str) -> None:
+        self.store.delete(name)
+        self.store.delete(manifest_name(name))
 
     def prune(self, partition: int, settings: Settings) -> list[Manifest]:
         """Remove checkpoints of a partition that nothing needs, and return them.
@@ -181,6 +187,8 @@ class Checkpoints:
         pruned, some verified ones stay at distances of an eighth of what is kept: the log is cut at
         one of them, and answers from the oldest on. A checkpoint whose file is missing does not
         count as one of those kept.
+
+        Files that a process stored and did not announce before it ended are deleted, too.
         """
         earliest = self.log.earliest(INTERACTIONS, partition)
         found = self.all(partition)
@@ -189,14 +197,40 @@ class Checkpoints:
             for some in (found, self.stored(partition))
             for each in _needed(some, settings, earliest)
         }
+        erased = self.erased().get(partition, -1)
         old = [each for each in found if each.name not in needed]
+        old += [e for e in self._of_log() if e.partition == partition and e.offset <= erased]
         for each in old:
             self.remove(each)
+        self._delete_unannounced(partition, found)
         return old
+
+    def _delete_unannounced(self, partition: int, found: Sequence[Manifest]) -> None:
+        """Delete a partition's files that no announcement names.
+
+        Only those of this log that are older than an announced one of the same changelog: a newer
+        one may be about to be announced. Files without a readable manifest stay.
+        """
+        newest: dict[str, int] = {}
+        for each in found:
+            newest[each.changelog] = max(newest.get(each.changelog, -1), each.changelog_offset)
+        announced = {manifest_name(each.decode(errors="replace")) for each in self.announced()}
+        for name in self.store.list():
+            is_candidate = name.startswith(_prefix(partition)) and name.endswith(".json")
+            if not is_candidate or name in announced:
+                continue
+            try:
+                left = decode_manifest(self.store.get(name))
+            except (NotFound, CheckpointError, SchemaUnsupported):
+                continue
+            is_older = left.changelog_offset < newest.get(left.changelog, -1)
+            if is_older and left.epoch == self.log.epoch and manifest_name(left.name) == name:
+                log.info("checkpoint deleted that was not announced: %s", left.name)
+                self._delete(left.name)
 
     def remove_erased(self, partition: int, at_offset: int) -> None:
         """Delete the files from before the erasure of a user of a partition."""
-        prefix = f"checkpoint-{partition:05d}-"
+        prefix = _prefix(partition)
         for name in self.store.list():
             offset = name.removeprefix(prefix).partition("-")[0]
             if name.startswith(prefix) and offset.isdigit() and int(offset) <= at_offset:
@@ -206,6 +240,10 @@ class Checkpoints:
     def digest(content: bytes) -> str:
         """Return the digest (BLAKE2b, hex) of a file."""
         return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def _prefix(partition: int) -> str:
+    return f"checkpoint-{partition:05d}-"
 
 
 def _needed(found: Sequence[Manifest], settings: Settings, earliest: int) -> Iterator[Manifest]:

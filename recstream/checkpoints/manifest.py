@@ -1,5 +1,6 @@
 """Manifest: what a checkpoint holds, for which log and offset, and how to check its file."""
 
+import hashlib
 from typing import Annotated
 
 import msgspec
@@ -98,8 +99,9 @@ def decode_manifest(raw: bytes) -> Manifest:
         manifest = _decode(raw)
     except (msgspec.MsgspecError, RecursionError) as error:
         raise CheckpointCorrupt(f"not the manifest of a checkpoint: {error}") from error
-    name = file_name(manifest.partition, manifest.offset, manifest.digest)
-    if manifest.name != name:
+    of = manifest.partition, manifest.offset, manifest.digest
+    name = file_name(*of, manifest.changelog)
+    if manifest.name not in {name, file_name(*of)}:
         raise CheckpointCorrupt(
             f"the manifest of partition {manifest.partition} at offset {manifest.offset} must name "
             f"the file {name}, got {manifest.name!r}"
@@ -107,13 +109,18 @@ def decode_manifest(raw: bytes) -> Manifest:
     return manifest
 
 
-def file_name(partition: int, offset: int, digest: str) -> str:
-    """Return the name of a checkpoint's file.
+def file_name(partition: int, offset: int, digest: str, changelog: str = "") -> str:
+    """Return the name of a checkpoint's file; equal rows of two changelogs have two files.
+
+    Older versions named files without the changelog.
 
     >>> file_name(3, 1200, "0123456789abcdef")
     'checkpoint-00003-000000001200-01234567.parquet'
+    >>> file_name(3, 1200, "0123456789abcdef", "recstream-user-histories-changelog")
+    'checkpoint-00003-000000001200-01234567-bfa19231.parquet'
     """
-    return f"checkpoint-{partition:05d}-{offset:012d}-{digest[:8]}.parquet"
+    of = f"-{hashlib.blake2b(changelog.encode(), digest_size=4).hexdigest()}" if changelog else ""
+    return f"checkpoint-{partition:05d}-{offset:012d}-{digest[:8]}{of}.parquet"
 
 
 def manifest_name(name: str) -> str:

@@ -70,7 +70,7 @@ def write_checkpoint(
         content, counts = write_rows(_rows(database))
     digest = checkpoints.digest(content)
     manifest = Manifest(
-        name=file_name(partition, applied.next_offset, digest),
+        name=file_name(partition, applied.next_offset, digest, changelog),
         epoch=checkpoints.log.epoch,
         topic=INTERACTIONS,
         partition=partition,

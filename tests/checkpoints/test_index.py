@@ -89,6 +89,53 @@ def test_workers_with_another_app_id_make_and_keep_checkpoints_of_their_own(tabl
     assert (made.changelog, made.changelog_offset) == ("another", 9)
 
 
+def checkpoint_of_another(tables, changelog="another"):
+    """Make a checkpoint as workers with another ``app_id`` do whose table has equal rows."""
+    tables.log.create_topics([TopicSpec(changelog, PARTITIONS, compacted=True)])
+    tables.log.append([NewRecord(changelog, APPLIED_KEY, b"", 0)] * 10)
+    database = rocksdict.Rdict(str(tables.table(0)), rocksdict.Options(raw_mode=True))
+    of_table, database[OFFSET_KEY] = database[OFFSET_KEY], b"9"
+    database.close()
+    made = write_checkpoint(
+        tables.checkpoints, tables.table(0), 0, changelog, clock_ms=lambda: MADE_MS
+    )
+    database = rocksdict.Rdict(str(tables.table(0)), rocksdict.Options(raw_mode=True))
+    database[OFFSET_KEY] = of_table
+    database.close()
+    return made
+
+
+def test_equal_tables_of_two_groups_of_workers_have_a_checkpoint_each(tables):
+    tables.feed(100)
+    made = tables.checkpoint()
+
+    other = checkpoint_of_another(tables)
+
+    assert (other.digest, other.offset) == (made.digest, made.offset)
+    assert tables.checkpoints.newest(0, CHANGELOG) == made
+    assert tables.checkpoints.newest(0, "another") == other
+    assert tables.checkpoint() is None  # nothing new
+    tables.checkpoints.remove(other)
+    assert tables.checkpoints.all() == [made]
+    assert tables.checkpoints.read(made)
+
+
+def test_files_that_older_versions_named_without_the_changelog_are_used(tables):
+    tables.feed(100)
+    made = tables.checkpoint()
+    content = tables.checkpoints.read(made)
+    tables.checkpoints.remove(made)
+    old = msgspec.structs.replace(made, name=file_name(0, made.offset, made.digest))
+    tables.checkpoints.put(old, content)
+
+    assert tables.checkpoint() is None
+    assert tables.checkpoints.newest_readable(0) == (old, content)
+    other = checkpoint_of_another(tables)
+    assert tables.checkpoints.newest(0, CHANGELOG) == old
+    tables.checkpoints.remove(old)
+    assert tables.checkpoints.newest_readable(0) == (other, content)
+
+
 def swap(path, content):
     path.unlink()
     path.write_bytes(content)
@@ -227,6 +274,98 @@ def test_old_checkpoints_go_but_the_newest_verified_stays(tables):
     assert removed == [made[0], made[2]]
     assert tables.checkpoints.all() == [verified, made[3]]
     assert len(tables.store.list()) == 4
+
+
+def files_of(*manifests):
+    return {f(each.name) for each in manifests for f in (str, manifest_name)}
+
+
+def die(*_):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("ends", ["before the file", "before the announcement"])
+def test_files_of_a_process_that_ended_before_it_announced_them_are_deleted(
+    tables, monkeypatch, ends
+):
+    tables.feed(60)
+    first = tables.checkpoint()
+    tables.feed(60, seed=1)
+    with monkeypatch.context() as patched:
+        if ends == "before the announcement":
+            patched.setattr(tables.checkpoints, "announce", die)
+        else:
+            whole = tables.store.put
+            patched.setattr(
+                tables.store, "put", lambda n, raw: die() if ".parquet" in n else whole(n, raw)
+            )
+        with pytest.raises(KeyboardInterrupt):
+            tables.checkpoint()
+    left = set(tables.store.list()) - files_of(first)
+    assert left
+
+    tables.checkpoints.prune(0, Settings())
+    assert left <= set(tables.store.list())  # it could be announced at any moment
+    tables.feed(60, seed=2)
+    last = tables.checkpoint()
+    tables.checkpoints.prune(1, Settings())
+    assert left <= set(tables.store.list())
+    tables.checkpoints.prune(0, Settings())
+
+    assert set(tables.store.list()) == files_of(first, last)
+    assert tables.checkpoints.all() == [first, last]
+
+
+def test_files_of_a_process_that_ended_while_it_removed_a_checkpoint_are_deleted(
+    tables, monkeypatch
+):
+    tables.feed(60)
+    tables.checkpoint()
+    tables.feed(60, seed=1)
+    last = tables.checkpoint()
+    with monkeypatch.context() as patched:
+        patched.setattr(tables.store, "delete", die)
+        with pytest.raises(KeyboardInterrupt):
+            tables.checkpoints.prune(0, Settings(keep_checkpoints=1))
+    assert len(tables.store.list()) == 4
+
+    tables.checkpoints.prune(0, Settings(keep_checkpoints=1))
+
+    assert set(tables.store.list()) == files_of(last)
+
+
+def test_unannounced_files_of_others_stay(tables):
+    """Of another log in the same store, of other workers, or whose manifest can't be read."""
+    tables.feed(60)
+    old = tables.checkpoint()
+    content = tables.checkpoints.read(old)
+    other = {"changelog": "another", "name": file_name(0, old.offset, old.digest, "another")}
+    for changes in ({"epoch": "another", "name": file_name(0, old.offset, old.digest)}, other):
+        each = msgspec.structs.replace(old, **changes)
+        tables.store.put(manifest_name(each.name), encode_manifest(each))
+        tables.store.put(each.name, content)
+    damaged = file_name(0, 7, "d" * 32)
+    for name, raw in ((damaged, content), (manifest_name(damaged), b"{}"), ("notes.json", b"")):
+        tables.store.put(name, raw)
+    before = set(tables.store.list()) - files_of(old)
+    tables.feed(60, seed=1)
+    last = tables.checkpoint()
+
+    tables.checkpoints.prune(0, Settings(keep_checkpoints=1))
+
+    assert set(tables.store.list()) == before | files_of(last)
+
+
+def test_announcements_from_before_an_erasure_leave_the_topic(tables):
+    tables.feed(60)
+    before = tables.checkpoint()
+    submit(tables.log, Forgotten(id="f", partition=0, at_offset=before.offset, forgotten_ts=0))
+    tables.feed(60, seed=1)
+    after = tables.checkpoint()
+
+    tables.checkpoints.prune(0, Settings())
+
+    assert tables.checkpoints.announced().keys() == {after.name.encode()}
 
 
 def test_checkpoints_from_before_an_erasure_are_not_used_and_deleted(tables):
