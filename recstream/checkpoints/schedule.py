@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 RETRY_S = 60
 """Seconds after which a process that failed is started again."""
+DEADLINE_S = 6 * 3600.0
+"""Seconds after which a process is ended: a store or disk may never answer."""
 
 
 class CheckpointSchedule:
@@ -143,7 +145,13 @@ class CheckpointSchedule:
             env=child_environ(self._settings),
         )
         try:
-            await process.communicate(msgspec.json.encode(job))
+            await asyncio.wait_for(process.communicate(msgspec.json.encode(job)), DEADLINE_S)
+        except TimeoutError:
+            log.warning(
+                "the process that makes checkpoints must end within %g s, and did not: it is killed; "
+                "check that the store of the setting `checkpoints` answers",
+                DEADLINE_S,
+            )
         finally:
             if process.returncode is None:
                 process.kill()

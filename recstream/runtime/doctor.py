@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 MIN_FREE_BYTES = 64 * 1024 * 1024
 MIN_PYTHON = (3, 11)
 HEARTBEAT_RECORDS = 500
+LATE_CHECKPOINTS = 3
+"""Events that have waited for so many times ``checkpoint_every_s`` should have a checkpoint."""
 RETRY_S = 1.0
 WARN_EVERY = 30
 
@@ -155,7 +157,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         ("roles", _roles),
         ("catalogue", _catalogue),
         ("models", lambda settings: _store("models", settings.models_url)),
-        ("checkpoints", lambda settings: _store("checkpoints", settings.checkpoints_url)),
+        ("checkpoints", _checkpoints),
         ("port", _port),
         ("access", _access),
     )
@@ -311,6 +313,46 @@ def _store(name: str, url: str) -> Finding:
     finally:
         if close := getattr(store, "close", None):
             close()
+
+
+def _checkpoints(settings: Settings) -> Finding:
+    """Return whether the store can be listed, and whether events wait too long for a checkpoint."""
+    found = _store("checkpoints", settings.checkpoints_url)
+    late = _late_partitions(settings, time.time_ns() // 1_000_000)
+    if not late:
+        return found
+    oldest_s = max(late.values())
+    return found._replace(
+        state="warning",
+        detail=f"{found.detail}; partitions {', '.join(map(str, late))} have events without a "
+        f"checkpoint since {oldest_s:,.0f} s, the setting checkpoint_every_s is "
+        f"{settings.checkpoint_every_s:g}",
+        advice="the log of the worker that owns them says why",
+    )
+
+
+def _late_partitions(settings: Settings, now_ms: int) -> dict[int, float]:
+    """Return the seconds since when events have no checkpoint, by partition, if they are too many."""
+    from recstream.checkpoints import open_checkpoints  # noqa: PLC0415 - as above
+    from recstream.log import INTERACTIONS, histories_changelog, open_log, read_records  # noqa: PLC0415
+
+    late: dict[int, float] = {}
+    is_new = settings.broker_url.startswith("embedded:") and not settings.path("log.db").exists()
+    if is_new or not settings.checkpoint_every_s:
+        return late
+    with closing(open_log(settings.broker_url, settings)) as event_log:
+        checkpoints = open_checkpoints(event_log, settings)
+        for partition in range(event_log.topics().get(INTERACTIONS, 0)):
+            made = checkpoints.newest(partition, histories_changelog(settings.app_id))
+            start = event_log.earliest(INTERACTIONS, partition)
+            start = start if made is None else max(start, made.offset)
+            first = next(read_records(event_log, INTERACTIONS, partition, start), None)
+            if first is not None:
+                since_ms = max(first.timestamp_ms, 0 if made is None else made.made_ts)
+                waited_s = (now_ms - since_ms) / 1000
+                if waited_s > LATE_CHECKPOINTS * settings.checkpoint_every_s:
+                    late[partition] = waited_s
+    return late
 
 
 def _port(settings: Settings) -> Finding:

@@ -1,6 +1,7 @@
 """When a worker makes checkpoints: by time, on request, and again after a failure."""
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -145,3 +146,41 @@ async def test_after_a_failure_it_is_tried_again_later(schedule_of, tables, capl
     schedule.exit_code = 0
     assert await schedule.at(RETRY_S) == [([0], True)]
     assert await schedule.at(2 * RETRY_S) == []
+
+
+class HungProcess:
+    """A process that waits for its store for ever."""
+
+    returncode: int | None = None
+
+    async def communicate(self, _: bytes) -> None:
+        await asyncio.Event().wait()
+
+    def kill(self) -> None:
+        self.returncode = -9
+
+    async def wait(self) -> None:
+        assert self.returncode == -9
+
+
+async def test_a_process_that_hangs_is_killed_and_started_again_later(
+    schedule_of, tables, caplog, monkeypatch
+):
+    schedule, started = schedule_of(every_s=0), []
+
+    async def start(*_, **__):
+        started.append(HungProcess())
+        return started[-1]
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
+    monkeypatch.setattr(schedule, "_run", partial(CheckpointSchedule._run, schedule))
+    monkeypatch.setattr("recstream.checkpoints.schedule.DEADLINE_S", 0.01)
+    request(tables.log, MADE_MS + 1)
+
+    async with asyncio.timeout(30):
+        await schedule.at(0)
+        assert "must end within" in caplog.text
+        await schedule.at(RETRY_S - 1)
+        assert [each.returncode for each in started] == [-9]
+        await schedule.at(RETRY_S)
+    assert [each.returncode for each in started] == [-9, -9]

@@ -9,12 +9,21 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
+from recstream.checkpoints import open_checkpoints
 from recstream.core.records import TrainerStatus, WorkerStatus
 from recstream.errors import OutOfSpace, StartupError
-from recstream.log import PIPELINE, NewRecord, open_log, topic_specs
+from recstream.log import (
+    INTERACTIONS,
+    PIPELINE,
+    NewRecord,
+    histories_changelog,
+    open_log,
+    topic_specs,
+)
 from recstream.runtime import doctor
 from recstream.runtime.doctor import MIN_FREE_BYTES, examine, prepare_data_dir, wait_for_space
 from recstream.settings import Settings
+from tests.checkpoints.made import make_checkpoint
 
 
 @pytest.fixture
@@ -134,6 +143,36 @@ def test_stores_are_opened_and_the_packages_they_need_are_checked(tmp_path: Path
     assert not {"fsspec", "pyspark"} & plain.keys()
     assert {"fsspec", "pyspark"} <= other.keys()
     assert [other[name].state for name in ("models", "checkpoints")] == ["failed", "failed"]
+
+
+def test_events_that_wait_long_for_a_checkpoint_are_named(tmp_path: Path) -> None:
+    settings = Settings(data_dir=str(tmp_path), partitions=3, checkpoint_every_s=100)
+    log = open_log(settings.broker_url, settings)
+    log.create_topics(topic_specs(3, settings.app_id))
+    now_ms = int(time.time() * 1000)
+    for partition, ages_s in enumerate(([400, 350], [200], [])):
+        for age_s in ages_s:
+            log.append([NewRecord(INTERACTIONS, None, None, partition, now_ms - age_s * 1000)])
+
+    def found(**changes: object) -> doctor.Finding:
+        return findings(msgspec.structs.replace(settings, **changes))["checkpoints"]
+
+    late = found()
+    assert late.state == "warning"
+    assert "partitions 0 have events without a checkpoint since 40" in late.detail
+    assert found(checkpoint_every_s=0).state == found(checkpoint_every_s=200).state == "ok"
+    checkpoints = open_checkpoints(log, settings)
+    changelog = histories_changelog(settings.app_id)
+    log.create_topics(topic_specs(3, "other"))
+    make_checkpoint(checkpoints, 0, 1, histories_changelog("other"))
+    assert found().state == "warning"
+    made = make_checkpoint(checkpoints, 0, 1, changelog)
+    assert "since 35" in found().detail
+    checkpoints.announce(msgspec.structs.replace(made, made_ts=now_ms - 250_000))
+    assert found().state == "ok"
+    make_checkpoint(checkpoints, 0, 2, changelog)
+    assert found().state == "ok"
+    log.close()
 
 
 def test_checkpoints_have_needs_of_their_own(tmp_path: Path) -> None:
