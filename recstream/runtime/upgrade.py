@@ -4,6 +4,8 @@ Nothing is converted: every version reads the log, table rows, checkpoints and a
 versions before it (`tests/golden`). What can't be read was written by a later version, or is damaged.
 """
 
+import re
+
 import msgspec
 
 from recstream.checkpoints import Checkpoints, decode_manifest, open_checkpoints
@@ -16,7 +18,6 @@ from recstream.log import (
     NewRecord,
     histories_changelog,
     read_backwards,
-    read_records,
 )
 from recstream.models import announcements, fetch, open_store
 from recstream.settings import Settings
@@ -40,7 +41,8 @@ def upgrade(event_log: EventLog, settings: Settings, *, apply: bool) -> list[Che
     Parameters
     ----------
     apply : bool
-        Withdraw checkpoints that can't be read; workers make new ones.
+        Withdraw checkpoints that can't be read; workers make new ones. Those that alone replace
+        pruned events stay.
     """
     return [
         Checked(part="log", is_readable=True, found=f"epoch {event_log.epoch}"),
@@ -92,31 +94,46 @@ def _schema(raw: bytes) -> int:
 
 def _check_checkpoints(checkpoints: Checkpoints, *, apply: bool) -> Checked:
     """Check the announced checkpoints of every version."""
-    event_log = checkpoints.log
-    newest: dict[bytes, bytes | None] = {}
-    if CHECKPOINTS in event_log.topics():
-        for record in read_records(event_log, CHECKPOINTS, 0):
-            newest[record.key or b""] = record.value
+    announced = checkpoints.announced()
     unreadable = []
-    for name, raw in newest.items():
+    for name, raw in announced.items():
         try:
-            if raw is not None:
-                decode_manifest(raw)
+            decode_manifest(raw)
         except (CheckpointError, SchemaUnsupported):
             unreadable.append(name)
-    if apply and unreadable:
-        event_log.append([NewRecord(CHECKPOINTS, name, None, 0) for name in unreadable])
-    todo = (
-        "withdrawn; workers make new ones"
-        if apply
-        else "`recstream upgrade --apply` withdraws them"
-    )
-    n_readable = sum(raw is not None for raw in newest.values()) - len(unreadable)
+    kept = [name for name in unreadable if _is_last(checkpoints, name)]
+    withdrawn = [name for name in unreadable if name not in kept]
+    todo = []
+    if withdrawn and apply:
+        checkpoints.log.append([NewRecord(CHECKPOINTS, name, None, 0) for name in withdrawn])
+        todo.append("withdrawn; workers make new ones")
+    elif withdrawn:
+        todo.append("`recstream upgrade --apply` withdraws them")
+    if kept:
+        todo.append(
+            f"{b', '.join(kept).decode(errors='replace')} not withdrawn: events before it were "
+            "pruned, and no checkpoint that this version reads replaces it. Go back to the version "
+            "that wrote it, or make a new one (`recstream checkpoint create`) and try again"
+        )
     return Checked(
         part="checkpoints",
         is_readable=not unreadable,
-        found=f"{n_readable} readable, {len(unreadable)} not",
-        todo=todo if unreadable else "",
+        found=f"{len(announced) - len(unreadable)} readable, {len(unreadable)} not",
+        todo="; ".join(todo),
+    )
+
+
+def _is_last(checkpoints: Checkpoints, name: bytes) -> bool:
+    """Return whether a log whose first events were pruned answers from an unreadable checkpoint only."""
+    found = re.match(rb"checkpoint-(\d{5})-(\d{12})-", name)
+    if found is None:
+        return False
+    partition, offset = map(int, found.groups())
+    if partition >= checkpoints.log.partitions(INTERACTIONS):
+        return False
+    earliest = checkpoints.log.earliest(INTERACTIONS, partition)
+    return 0 < earliest <= offset and all(
+        each.offset < earliest for each in checkpoints.stored(partition)
     )
 
 

@@ -9,7 +9,7 @@ from recstream.checkpoints import open_checkpoints
 from recstream.cli import run
 from recstream.core.history import History, table_rows
 from recstream.errors import SchemaUnsupported
-from recstream.log import CHECKPOINTS, NewRecord
+from recstream.log import CHECKPOINTS, INTERACTIONS, NewRecord
 from tests.checkpoints.made import make_checkpoint
 from tests.runtime.test_backup import eventful, settings, world
 
@@ -39,6 +39,34 @@ def test_checkpoints_of_another_version_are_withdrawn_on_request(eventful, setti
     assert "withdrawn" in checked(capsys, settings, "--apply")[1]["checkpoints"]["todo"]
     assert checked(capsys, settings)[0] == 0
     assert eventful.log.read(CHECKPOINTS, 0, 0)[-1].value is None
+
+
+def test_a_checkpoint_that_alone_replaces_pruned_events_is_not_withdrawn(
+    eventful, settings, capsys
+):
+    log, checkpoints = eventful.log, open_checkpoints(eventful.log, settings)
+    for each in checkpoints.all():
+        checkpoints.remove(each)
+    newer = {}
+    for at in (4, 10):
+        made = make_checkpoint(checkpoints, 0, at, eventful.changelog)
+        newer[at] = msgspec.structs.replace(made, format=7)
+        checkpoints.announce(newer[at])
+    replacement = make_checkpoint(checkpoints, 0, 12, eventful.changelog)
+    content = checkpoints.read(replacement)
+    checkpoints.remove(replacement)
+    log.delete_before(INTERACTIONS, 0, 10)
+
+    code, found = checked(capsys, settings, "--apply")
+
+    assert code == 1
+    assert f"{newer[10].name} not withdrawn" in found["checkpoints"]["todo"]
+    assert newer[4].name not in found["checkpoints"]["todo"]
+    assert checkpoints.announced().keys() == {newer[10].name.encode()}
+    checkpoints.put(replacement, content)
+    assert "not withdrawn" not in checked(capsys, settings, "--apply")[1]["checkpoints"]["todo"]
+    assert checkpoints.announced().keys() == {replacement.name.encode()}
+    assert checked(capsys, settings)[0] == 0
 
 
 def test_rows_of_another_schema_are_named_with_what_to_do(eventful, settings, capsys):
