@@ -5,7 +5,9 @@ part that exists is whole. A run that was interrupted continues where it stopped
 moment.
 """
 
+import itertools
 import os
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -32,6 +34,7 @@ USERS_PER_CALL = 512
 _SCHEMA = pa.schema(
     [("key", pa.string()), ("rank", pa.int32()), ("item", pa.string()), ("score", pa.float64())]
 )
+_LAST = b"recstream.last_key"
 
 
 class BatchBasis(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,7 +163,7 @@ def write_batch(
     timeline = read_timeline(event_log)
     if chosen.what == "similar":
         make = _similar(generation, timeline.at(0, chosen.offsets[0]).steering, chosen)
-        _write_parts(folder, "items", generation.items, make, chosen, progress)
+        _write_parts(folder, "items", generation.items, make, chosen, progress, is_sorted=False)
         return chosen
     for partition, end in chosen.offsets.items():
         fold = nearest_fold(checkpoints, event_log, partition, timeline, end)
@@ -200,17 +203,43 @@ def _write_parts(
     make: Callable[[list[str]], Iterator[Row]],
     basis: BatchBasis,
     progress: Callable[[int, int], object],
+    *,
+    is_sorted: bool = True,
 ) -> None:
+    """Write the parts that are missing.
+
+    Parameters
+    ----------
+    is_sorted : bool
+        A part begins behind the last key of the part before: users may have been erased since.
+    """
     everything = list(keys)
-    for number, start in enumerate(range(0, len(everything), ROWS_PER_PART)):
+    start = 0
+    for number in itertools.count():
+        if start >= len(everything):
+            return
         path = folder / f"{name}-{number:06}.{basis.format}"
         wanted = everything[start : start + ROWS_PER_PART]
+        start += len(wanted)
         if not path.exists():
-            _write_whole(path, _encode(make(wanted), basis.format))
-        progress(start + len(wanted), len(everything))
+            _write_whole(path, _encode(make(wanted), basis.format, wanted[-1]))
+        elif is_sorted and (last := _last_key(path)) is not None:
+            start = bisect_right(everything, last)
+        progress(start, len(everything))
 
 
-def _encode(rows: Iterator[Row], form: Format) -> bytes:
+def _last_key(path: Path) -> str | None:
+    """Return the last key of a part; None if it is a table without rows, of an older version."""
+    if path.suffix == ".jsonl":
+        key: str = msgspec.json.decode(path.read_bytes().rsplit(b"\n", 2)[-2])["key"]
+        return key
+    table = pq.read_table(path, columns=["key"])
+    keys: list[str] = table.column("key")[-1:].to_pylist()
+    last: bytes | None = (table.schema.metadata or {}).get(_LAST)
+    return last.decode() if last is not None else next(iter(keys), None)
+
+
+def _encode(rows: Iterator[Row], form: Format, last: str) -> bytes:
     if form == "jsonl":
         lines = ({"key": key, "items": entries} for key, entries in rows)
         return b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
@@ -220,7 +249,8 @@ def _encode(rows: Iterator[Row], form: Format) -> bytes:
             for column, value in zip(columns, (key, place, entry.item, entry.score), strict=True):
                 column.append(value)
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.table(list(columns), schema=_SCHEMA), sink)
+    schema = _SCHEMA.with_metadata({_LAST: last})  # a user may have no rows
+    pq.write_table(pa.table(list(columns), schema=schema), sink)
     content: bytes = sink.getvalue().to_pybytes()
     return content
 

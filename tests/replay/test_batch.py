@@ -139,6 +139,53 @@ def test_a_batch_continues_where_it_stopped_as_of_the_same_moment(
     }
 
 
+def keys(folder: Path) -> list[str]:
+    """Return the keys of all parts, each as often as it has a list."""
+    found: list[str] = []
+    for path in sorted(folder.glob("users-*")):
+        if path.suffix == ".jsonl":
+            found += [json.loads(line)["key"] for line in path.read_text().splitlines()]
+        else:
+            rows = pq.read_table(path).to_pylist()
+            found += [row["key"] for row in rows if row["rank"] == 1]
+    return found
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+@pytest.mark.parametrize("place", [0, 2])
+def test_a_batch_that_continues_after_an_erasure_leaves_nobody_out(
+    eventful: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, place: int
+) -> None:
+    monkeypatch.setattr(batch, "ROWS_PER_PART", 3)
+    whole, folder = tmp_path / "whole", tmp_path / "folder"
+    run(eventful, whole, form=form)
+    expected = keys(whole)
+    run(eventful, folder, form=form)
+    first, *later = sorted(folder.glob("users-*"))
+    for path in later:
+        path.unlink()
+    finished = keys(folder)
+    assert finished == expected[:3]
+
+    eventful.forget(finished[place])
+    run(eventful, folder, form=form)
+
+    assert keys(folder) == expected
+    assert first.exists()
+
+
+def test_a_part_of_a_table_knows_its_last_user_also_without_a_list(tmp_path: Path) -> None:
+    rows: list[batch.Row] = [("a", [batch.BatchItem("i", 1.0)]), ("b", [])]
+    path = tmp_path / "users-000-000000.parquet"
+    path.write_bytes(batch._encode(iter(rows), "parquet", "b"))
+    assert batch._last_key(path) == "b"
+
+    pq.write_table(pq.read_table(path).replace_schema_metadata(None), path)  # an older version's
+    assert batch._last_key(path) == "a"
+    pq.write_table(pq.read_table(path).slice(0, 0), path)
+    assert batch._last_key(path) is None
+
+
 def test_a_batch_that_failed_while_it_wrote_its_basis_begins_anew(
     eventful: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
