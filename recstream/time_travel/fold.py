@@ -1,10 +1,13 @@
 """Fold a partition's interactions into histories, by the settings in force at each offset."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+import msgspec
 
 from recstream.core.events import Event
 from recstream.core.history import FoldSettings, History, SettingsTimeline, apply, table_rows
+from recstream.errors import CheckpointCorrupt
 from recstream.log import INTERACTIONS, ReadableLog, Record, decode, partition_for, read_batches
 
 WantedOffsets = Mapping[str, set[int]]
@@ -39,6 +42,9 @@ class PartitionFold:
         Histories that ``load`` returned, unchanged.
     n_events : int
         Folded, including repeated events.
+    unreadable : set of str or None
+        Users whom ``load`` refused with `CheckpointCorrupt`: their events are skipped. None: the
+        error is raised.
     """
 
     def __init__(
@@ -59,6 +65,7 @@ class PartitionFold:
         self.timeline = timeline
         self._load = load
         self.watch: Watch | None = None
+        self.unreadable: set[str] | None = None
 
     def history(self, user: str) -> History:
         """Return a user's current history; empty for an unknown user."""
@@ -85,7 +92,7 @@ class PartitionFold:
         dict of (user, offset) to History
         """
         histories, at, watch = self.histories, self.timeline.at, self.watch
-        number, n_partitions = self.partition, self._n_partitions
+        number = self.partition
         kept: dict[tuple[str, int], History] = {}
         for record in records:
             offset = record.offset
@@ -99,9 +106,9 @@ class PartitionFold:
                     continue
                 old = histories.get(user)
                 if old is None:
-                    if partition_for(user.encode(), n_partitions) != number:
-                        continue
                     old = self._first(user)
+                if old is None:
+                    continue
                 self.n_events += 1
                 if is_by_user:
                     fold_settings = active.fold_settings_of(old)
@@ -136,9 +143,17 @@ class PartitionFold:
             progress(self.n_events - before)
         return kept
 
-    def _first(self, user: str) -> History:
-        """Return the history of a user seen for the first time."""
-        known = self._load(user)
+    def _first(self, user: str) -> History | None:
+        """Return the history of a user seen for the first time; None if the events are skipped."""
+        if partition_for(user.encode(), self._n_partitions) != self.partition:
+            return None
+        try:
+            known = self._load(user)
+        except CheckpointCorrupt:
+            if self.unreadable is None:
+                raise
+            self.unreadable.add(user)
+            return None
         if known is None:
             return History(user)
         self.loaded[user] = known
@@ -159,9 +174,25 @@ def fold_from(
         partition,
         event_log.partitions(INTERACTIONS),
         timeline,
-        load=lambda user: table_rows.load(user, load),
+        load=lambda user: load_history(user, load),
         next_offset=start,
     )
+
+
+def load_history(user: str, load: Load) -> History | None:
+    """Return the history that a checkpoint's rows hold, or None if the user has none.
+
+    Raises
+    ------
+    CheckpointCorrupt
+        A row is missing or can't be read.
+    """
+    try:
+        return table_rows.load(user, load)
+    except ValueError as error:
+        raise CheckpointCorrupt(
+            f"rows of user {user!r} in a checkpoint can't be read: {error}; delete the checkpoint"
+        ) from error
 
 
 def state_digest(histories: Mapping[str, History]) -> str:
@@ -172,3 +203,20 @@ def state_digest(histories: Mapping[str, History]) -> str:
         if history.offset >= 0:
             hasher.update(table_rows.history_digest(history).encode())
     return hasher.hexdigest()
+
+
+def records_of(
+    log: ReadableLog, partition: int, user: str, start: int, stop: int
+) -> Iterator[Record]:
+    """Yield the records of a partition that may hold events of a user, by their key or text.
+
+    Parameters
+    ----------
+    start, stop : int
+        Offsets from ``start`` on, before ``stop``.
+    """
+    key, mine = user.encode(), msgspec.json.encode(user)
+    for group in read_batches(log, INTERACTIONS, partition, start, stop):
+        for record in group:
+            if record.key == key if record.key is not None else mine in (record.value or b""):
+                yield record

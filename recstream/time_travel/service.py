@@ -22,10 +22,11 @@ from recstream.log import (
 )
 from recstream.models import ReadableStore
 from recstream.time_travel.derive import derive
+from recstream.time_travel.fold import records_of
 from recstream.time_travel.generations import Generations
 from recstream.time_travel.moment import Moment
 from recstream.time_travel.snapshot_table import ListPosition
-from recstream.time_travel.snapshots import Snapshots, records_of
+from recstream.time_travel.snapshots import Snapshots
 
 
 class AsOfList(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -10,8 +10,11 @@ A question about an older offset starts the partition again from an older checkp
 start.
 """
 
+import contextlib
 import hashlib
-from collections.abc import Callable, Iterator
+import logging
+from collections import defaultdict
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -21,20 +24,21 @@ from recstream.checkpoints import Checkpoints, read_rows
 from recstream.control import read_timeline
 from recstream.core.history import History, SettingsTimeline, table_rows
 from recstream.erasure import forgetting
-from recstream.errors import BeyondHorizon
+from recstream.errors import BeyondHorizon, CheckpointCorrupt
 from recstream.log import (
     INTERACTIONS,
     RECOMMENDATIONS,
     ReadableLog,
-    Record,
     decode_or_skip,
     partition_for,
     read_batches,
     read_records,
     require_kept,
 )
-from recstream.time_travel.fold import PartitionFold, fold_from
+from recstream.time_travel.fold import PartitionFold, records_of
 from recstream.time_travel.snapshot_table import ListPosition, SnapshotTable, list_rows
+
+log = logging.getLogger(__name__)
 
 BLOCK_EVENTS = 25_000
 BATCH_ROWS = 20_000
@@ -49,6 +53,11 @@ class Snapshots:
         Kept between runs; opened by one process at a time.
     progress : callable
         Called with the number of events folded since the last call, while it catches up.
+
+    Attributes
+    ----------
+    unreadable : dict of int to set of str
+        Users by partition whose rows can't be read, met while it caught up.
 
     Raises
     ------
@@ -71,6 +80,7 @@ class Snapshots:
         self._progress = progress
         self._folds: dict[int, PartitionFold] = {}
         self._followed: dict[int, int] = {}
+        self.unreadable: defaultdict[int, set[str]] = defaultdict(set)
         self._n_partitions = log.partitions(INTERACTIONS)
         self._timeline: SettingsTimeline = read_timeline(log)
         self._folder = folder
@@ -221,17 +231,25 @@ class Snapshots:
         next_offset, next_list = reached or (0, 0)
         fold = self._folds.setdefault(partition, self._new_fold(partition, next_offset))
         fold.timeline = self._timeline
+        n_unreadable = len(self.unreadable[partition])
         self._followed[partition] = self._timeline.next_offset
         for group in read_batches(
             self._log, INTERACTIONS, partition, fold.next_offset, offset or 0
         ):
             before = fold.n_events
+            fold.unreadable = self.unreadable[partition]
             fold.fold(group)
             self._progress(fold.n_events - before)
             if fold.n_events >= self._block_events:
                 next_offset = fold.next_offset
                 self._write_block(partition, fold, next_list)
                 fold = self._folds[partition] = self._new_fold(partition, next_offset)
+        if len(self.unreadable[partition]) > n_unreadable:
+            log.warning(
+                "rows of %d users of partition %d can't be read; the others are answered",
+                len(self.unreadable[partition]),
+                partition,
+            )
         self._index_lists(partition, next_offset, next_list)
 
     def _continues(self, partition: int, offset: int | None) -> bool:
@@ -266,6 +284,7 @@ class Snapshots:
         batch.clear_partition()
         batch.set_control(self._timeline.next_offset)
         self._folds.pop(partition, None)
+        self.unreadable[partition].clear()
         if found is not None:
             manifest, content = found
             lists = 0
@@ -273,7 +292,8 @@ class Snapshots:
                 batch.put_rows(rows, manifest.offset)
                 for key, value in rows:
                     if table_rows.split_key(key)[1] == "l":  # every later list is behind it
-                        lists = max(lists, table_rows.decode_list_row(value).offset + 1)
+                        with contextlib.suppress(msgspec.DecodeError):
+                            lists = max(lists, table_rows.decode_list_row(value).offset + 1)
                 if len(batch) > BATCH_ROWS:
                     batch.commit()
             batch.end_block(manifest.offset)
@@ -294,13 +314,33 @@ class Snapshots:
 
     def _new_fold(self, partition: int, next_offset: int) -> PartitionFold:
         """Return the fold of a partition as of the end of a block."""
-        return fold_from(
-            self._log,
+        return PartitionFold(
             partition,
+            self._n_partitions,
             self._timeline,
-            next_offset,
-            lambda key: self._table.row(partition, key, next_offset),
+            load=partial(self._load, partition, next_offset),
+            next_offset=next_offset,
         )
+
+    def _load(self, partition: int, end: int, user: str) -> History | None:
+        """Return a user's history as of a block's end; from the log, if its rows can't be read.
+
+        Raises
+        ------
+        CheckpointCorrupt
+            Events that the rows replace were pruned.
+        """
+        try:
+            return table_rows.load(user, lambda key: self._table.row(partition, key, end))
+        except ValueError as error:
+            if self._log.earliest(INTERACTIONS, partition):
+                raise CheckpointCorrupt(
+                    f"rows of user {user!r} as of offset {end} of {INTERACTIONS}[{partition}], from "
+                    f"a checkpoint, can't be read, and the events before were pruned: {error}"
+                ) from error
+        fold = PartitionFold(partition, self._n_partitions, self._timeline)
+        fold.fold(records_of(self._log, partition, user, 0, end), only=user)
+        return fold.histories.get(user)
 
     def _write_block(self, partition: int, fold: PartitionFold, next_list: int) -> None:
         end = fold.next_offset
@@ -342,20 +382,3 @@ class Snapshots:
                 commit()
         if n_lists:
             commit()
-
-
-def records_of(
-    log: ReadableLog, partition: int, user: str, start: int, stop: int
-) -> Iterator[Record]:
-    """Yield the records of a partition that may hold events of a user, by their key or text.
-
-    Parameters
-    ----------
-    start, stop : int
-        Offsets from ``start`` on, before ``stop``.
-    """
-    key, mine = user.encode(), msgspec.json.encode(user)
-    for group in read_batches(log, INTERACTIONS, partition, start, stop):
-        for record in group:
-            if record.key == key if record.key is not None else mine in (record.value or b""):
-                yield record

@@ -12,7 +12,7 @@ from recstream.erasure import forgetting
 from recstream.errors import CheckpointCorrupt, CheckpointMismatch
 from recstream.log import INTERACTIONS, ReadableLog, read_records
 from recstream.log.embedded import EmbeddedLog
-from recstream.time_travel.fold import Load, PartitionFold, fold_from
+from recstream.time_travel.fold import Load, PartitionFold, fold_from, load_history
 
 
 def verify_checkpoints(
@@ -159,7 +159,7 @@ def _compare(
     for key, rows in read_rows(content):
         user = key.decode()
         n_users += 1
-        history = folded.pop(user, None) or table_rows.load(user, load)
+        history = folded.pop(user, None) or load_history(user, load)
         stored = sorted(row for row in rows if row[0] != table_rows.list_key(key))
         if history is None or sorted(table_rows.changes(None, history)) != stored:
             header = dict(rows).get(key)

@@ -1,17 +1,27 @@
 """Time travel and replay start from the nearest checkpoint, never from a part of the past."""
 
+import msgspec
 import pytest
 
 from recstream.analysis import Alternative, parse_ranges, what_if
-from recstream.checkpoints import Checkpoints, audit_horizon
+from recstream.checkpoints import Checkpoints, audit_horizon, read_rows
+from recstream.checkpoints.columns import write_rows
+from recstream.checkpoints.manifest import file_name
 from recstream.control import read_timeline
-from recstream.core.history import History
+from recstream.core.history import History, table_rows
 from recstream.core.records import list_header
-from recstream.errors import BeyondHorizon, InvalidInput
+from recstream.errors import BeyondHorizon, CheckpointCorrupt, CheckpointError, InvalidInput
 from recstream.log import INTERACTIONS, RECOMMENDATIONS, read_batches, read_records
 from recstream.models import DirectoryStore
 from recstream.replay import ReplayPlan, replay
-from recstream.time_travel import Moment, Snapshots, TimeTravel, nearest_fold
+from recstream.time_travel import (
+    Moment,
+    Snapshots,
+    TimeTravel,
+    nearest_fold,
+    verify_checkpoint,
+    verify_checkpoints,
+)
 from recstream.time_travel.fold import PartitionFold
 from tests.checkpoints.made import make_checkpoint
 from tests.replay.world import World
@@ -76,7 +86,8 @@ def test_a_recent_history_reads_no_events_from_before_the_checkpoint(
             first.append(start)
         return read_batches(log, topic, number, start, stop)
 
-    monkeypatch.setattr("recstream.time_travel.snapshots.read_batches", noted)
+    for module in ("snapshots", "fold"):
+        monkeypatch.setattr(f"recstream.time_travel.{module}.read_batches", noted)
     last = eventful.log.high_watermark(INTERACTIONS, partition) - 1
 
     assert snapshots.history("u1", last) == folded(eventful, "u1", partition, last)
@@ -92,7 +103,8 @@ def test_a_question_about_the_past_folds_no_event_after_it(eventful, snapshots, 
             read.extend(each.offset for each in found if topic == INTERACTIONS)
             yield found
 
-    monkeypatch.setattr("recstream.time_travel.snapshots.read_batches", noted)
+    for module in ("snapshots", "fold"):
+        monkeypatch.setattr(f"recstream.time_travel.{module}.read_batches", noted)
     end = eventful.log.high_watermark(INTERACTIONS, partition)
 
     for offset in (end // 2, end // 2 + 3, end // 4):
@@ -198,6 +210,67 @@ def test_beyond_the_horizon_there_is_a_named_error_and_no_partial_history(
     with pytest.raises(BeyondHorizon):
         without.history("u1", horizon)
     without.close()
+
+
+def damage(checkpoints, manifest, user):
+    """Replace a checkpoint by one in which a user's page and list can't be read."""
+    content = checkpoints.read(manifest)
+    rows = {key: value for _, found in read_rows(content) for key, value in found}
+    for key in (table_rows.page_key(user.encode(), 0), table_rows.list_key(user.encode())):
+        assert key in rows
+        rows[key] = b"\xc1"  # no msgpack
+    raw, counts = write_rows(sorted(rows.items()))
+    digest = checkpoints.digest(raw)
+    checkpoints.remove(manifest)
+    name = file_name(manifest.partition, manifest.offset, digest)
+    changes = {"name": name, "digest": digest, "size": len(raw), "n_entries": counts.entries}
+    checkpoints.put(msgspec.structs.replace(manifest, **changes), raw)
+
+
+@pytest.mark.parametrize("is_pruned", [False, True])
+def test_a_user_whose_rows_can_not_be_read_is_named_and_the_others_are_answered(
+    eventful, checkpoints, snapshots, is_pruned
+):
+    partition = snapshots.partition("u1")
+    last = eventful.log.high_watermark(INTERACTIONS, partition) - 1
+    newest = checkpoints.newest(partition)
+    users = [f"u{n}" for n in range(12) if snapshots.partition(f"u{n}") == partition]
+    expected = {user: folded(eventful, user, partition, last) for user in users}
+    assert expected["u1"].offset > newest.offset  # it is met while the partition is folded
+    damage(checkpoints, newest, "u1")
+    if is_pruned:
+        eventful.log.delete_before(INTERACTIONS, partition, newest.offset)
+
+    others = [user for user in users if user != "u1"]
+    assert len(others) > 1
+    for user in others:
+        assert snapshots.history(user, last) == expected[user]
+        assert snapshots.list_position(user, offset=last) is not None
+    assert snapshots.unreadable[partition] == ({"u1"} if is_pruned else set())
+    if is_pruned:
+        with pytest.raises(CheckpointCorrupt, match="rows of user 'u1' as of offset"):
+            snapshots.history("u1", last)
+        with pytest.raises(CheckpointCorrupt, match="u1"):
+            snapshots.fold_at(partition, last).history("u1")
+    else:
+        assert snapshots.history("u1", last) == expected["u1"]
+
+
+def test_verifying_names_a_user_whose_rows_can_not_be_read(checkpoints):
+    damage(checkpoints, checkpoints.all(0)[0], some_user_of(checkpoints, 0))
+
+    with pytest.raises(CheckpointError):
+        verify_checkpoints(checkpoints, 0)
+    newest = checkpoints.all(0)[1]
+    with pytest.raises(CheckpointCorrupt, match="rows of user"):
+        verify_checkpoint(checkpoints, newest, checkpoints.newest_readable(0, newest.offset - 1))
+
+
+def some_user_of(checkpoints, partition):
+    """Return a user who has a list in the first checkpoint of a partition."""
+    content = checkpoints.read(checkpoints.all(partition)[0])
+    found = [user for user, rows in read_rows(content) if table_rows.list_key(user) in dict(rows)]
+    return found[0].decode()
 
 
 def test_without_a_checkpoint_a_pruned_log_answers_nothing(eventful, tmp_path):

@@ -13,6 +13,7 @@ from werkzeug.exceptions import HTTPException
 from recstream.errors import (
     ArtifactCorrupt,
     CatalogueUnavailable,
+    CheckpointError,
     InvalidEvent,
     InvalidInput,
     InvalidJson,
@@ -40,6 +41,7 @@ _STATUS: tuple[tuple[type[RecstreamError], int, str], ...] = (
     (CatalogueUnavailable, 503, "catalogue-unavailable"),
     (ModelStoreUnavailable, 503, "model-store-unavailable"),
     (ArtifactCorrupt, 410, "artifact-damaged"),
+    (CheckpointError, 410, "checkpoint-damaged"),
     (Overloaded, 503, "overloaded"),
 )
 
