@@ -156,9 +156,10 @@ class EventReader:
             number = self._cell(mapping.order, "--order")
             self.order = lambda row: _whole(number(row))
 
-    def _cell(self, column: str, option: str) -> Callable[[Any], str]:
+    def _cell(self, column: str, option: str, *, may_lack: bool = False) -> Callable[[Any], str]:
+        """Return a function that reads a column; ``may_lack``: JSON rows without the key are empty."""
         if self._source.is_json:
-            return _json_cell(column)
+            return _json_cell(column, may_lack=may_lack)
         if "|" in column and column not in self._source.columns:
             named = [each for each in column.split("|") if each in self._source.columns]
             cells = [self._cell(each, option) for each in named]
@@ -209,7 +210,9 @@ class EventReader:
             ]
         if self._source.is_json and "[]" in column:
             cells = _json_cells(column)
-            return lambda row: [prefix + parse_id(text, "an item id") for text in cells(row)]
+            return lambda row: [
+                prefix + parse_id(text, "an item id") for text in _named(cells(row))
+            ]
         cell = self._cell(column, "--item")
         if split:
             by = None if split.isspace() else split
@@ -231,13 +234,13 @@ class EventReader:
     def _value(self) -> Callable[[Row], float] | None:
         if not self._mapping.value:
             return None
-        cell = self._cell(self._mapping.value, "--value")
+        cell = self._cell(self._mapping.value, "--value", may_lack=True)
         return lambda row: parse_number(cell(row))
 
     def _session(self) -> Callable[[Row], str | None]:
         if not self._mapping.session:
             return lambda _: None
-        cell = self._cell(self._mapping.session, "--session")
+        cell = self._cell(self._mapping.session, "--session", may_lack=True)
 
         def session(row: Row) -> str | None:
             text = cell(row)
@@ -330,17 +333,24 @@ def _is_number(cell: str) -> bool:
     return not is_missing(cell.strip())
 
 
-def _json_cell(column: str) -> Callable[[Any], str]:
+def _json_cell(column: str, *, may_lack: bool) -> Callable[[Any], str]:
     """Return a function that reads the text under a key; see `ColumnMapping` for keys."""
     cells = _json_cells(column)
 
     def cell(row: Any) -> str:
         found = cells(row)
-        if len(found) != 1:
-            raise ValueError(f"expected a text or number under {column!r}")
-        return found[0]
+        if len(found) > 1 or not (found or may_lack):
+            raise ValueError(
+                f"expected a text or number under {column!r}, got {len(found) or 'none'}"
+            )
+        return found[0] if found else ""
 
     return cell
+
+
+def _named(ids: list[str]) -> list[str]:
+    """Return the ids without those that mean no value, unless all do."""
+    return [each for each in ids if not is_missing(each)] or ids
 
 
 def _json_cells(column: str) -> Callable[[Any], list[str]]:
@@ -371,7 +381,8 @@ def _values(row: Any, path: Sequence[str]) -> list[Any]:
 
 def _json_text(value: Any, column: str) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError(f"expected a text or number under {column!r}")  # noqa: TRY004 - as for cells
+        kind = {dict: "an object", list: "a list"}.get(type(value), repr(value)[:40])
+        raise ValueError(f"expected a text or number under {column!r}, got {kind}")  # noqa: TRY004 - as for cells
     if isinstance(value, float) and abs(value) >= MAX_EXACT and value.is_integer():
         raise ValueError(
             f"expected a number below 2**53 under {column!r}, got {value:g}; write it as a text"

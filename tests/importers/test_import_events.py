@@ -159,6 +159,44 @@ def test_a_session_column_says_which_events_belong_together(
     assert [problem.line for problem in report.problems] == [5, 6]
 
 
+def test_rows_of_json_may_lack_a_value_and_a_session(tmp_path: Path, event_log: EventLog) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text(
+        '{"who":"u","sku":"a","at":1600000000,"n":2,"order":"o"}\n'
+        '{"who":"u","sku":"b","at":1600000001,"n":null,"order":null}\n'
+        '{"who":"u","sku":"c","at":1600000002}\n'
+        '{"who":null,"sku":"d","at":1600000003}\n'
+        '{"who":"u","sku":"e","n":3}\n'
+        '{"who":"u","sku":"f","at":1600000004,"n":[3]}\n'
+    )
+    mapping = ColumnMapping(user="who", item="sku", time="at", value="n", session="order")
+
+    report = run(event_log, Source(path), mapping)
+
+    found = [(event.item, event.value, event.session) for event in all_events(event_log)]
+    assert found == [("a", 2.0, "o"), ("b", None, None), ("c", None, None)]
+    assert [(each.line, each.reason) for each in report.problems] == [
+        (4, "expected a text or number under 'who', got none"),
+        (5, "expected a text or number under 'at', got none"),
+        (6, "expected a text or number under 'n', got a list"),
+    ]
+
+
+def test_an_item_without_an_id_does_not_reject_the_others_of_its_order(
+    tmp_path: Path, event_log: EventLog
+) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text(
+        '{"who":"u","lines":[{"sku":"a"},{"sku":"(not set)"},{"sku":null},{"sku":""},{"sku":"b"}]}\n'
+        '{"who":"u","lines":[{"sku":"(not set)"}]}\n'
+    )
+
+    report = run(event_log, Source(path), ColumnMapping(user="who", item="lines[].sku"))
+
+    assert [event.item for event in all_events(event_log)] == ["a", "b"]
+    assert [each.line for each in report.problems] == [2]
+
+
 def test_several_items_in_a_row_become_several_events(tmp_path: Path, event_log: EventLog) -> None:
     lines = source(tmp_path, "u1 a b\nu2 c\n", "r.txt", header=False)
     cells = source(tmp_path, "u3\tx y\nu3\tx y z\n", "s.tsv", header=False)

@@ -114,7 +114,10 @@ class Source:
         """The columns' names for a message; characters that can't be printed are escaped."""
         names = [name if name.isprintable() else ascii(name) for name in self.columns]
         text = ", ".join(names)
-        return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
+        text = text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
+        if any("\udc80" <= each <= "\udcff" for each in "".join(self.columns)):
+            text += f" (some are not in {self.encoding}: name the encoding with --encoding)"
+        return text
 
     @property
     def encoding(self) -> str:

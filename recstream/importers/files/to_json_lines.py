@@ -191,6 +191,8 @@ def query_rows(url: str, query: str) -> Iterator[dict[str, Any]]:
             result = connection.execution_options(stream_results=True).execute(
                 sqlalchemy.text(_COLON.sub(r"\\:", query))
             )
+            if not result.returns_rows:
+                raise InvalidInput("expected a query that returns rows, such as select …")
             _check_names(result.keys(), "the query")
             row = None
             for row in result.yield_per(_ROWS).mappings():

@@ -298,3 +298,22 @@ def test_columns_of_a_table_become_attributes() -> None:
 
     assert isinstance(cleaned, CleanProduct)
     assert cleaned.item.attributes == {"colour": "red", "watt": 40, "code": "007"}
+
+
+@pytest.mark.parametrize(
+    ("row", "price", "available"),
+    [
+        ({"ID": "1", "Name": "Pen", "In stock?": "0", "Regular price": "2.5"}, 2.5, False),  # WooCommerce
+        ({"ID": "1", "Name": "Pen", "In stock?": "1", "Regular price": ""}, None, True),
+        ({"sku": "1", "name": "Pen", "is_in_stock": "0", "price": "34.0000"}, 34.0, False),  # Magento
+        ({"id": 1, "name": "Pen", "stock_status": "outofstock", "price": "7"}, 7.0, False),
+        ({"id": 1, "name": "Pen", "stock_status": "instock", "price": "7"}, 7.0, True),
+    ],
+)  # fmt: skip
+def test_columns_of_other_shops_exports_are_known(
+    row: dict[str, str], price: float | None, available: bool
+) -> None:
+    cleaned = clean_product(row)
+
+    assert isinstance(cleaned, CleanProduct)
+    assert (cleaned.item.price, cleaned.item.available) == (price, available)

@@ -310,3 +310,16 @@ def test_a_decimal_comma_is_refused_with_what_to_write(
     assert [event.user for event in outcome.events] == ["u2"]
     (problem,) = outcome.report["problems"]
     assert "got '3,5'; write decimals with a point" in problem["reason"]
+
+
+def test_columns_in_another_encoding_say_how_to_name_it(
+    tmp_path: Path, events: Callable[..., Outcome]
+) -> None:
+    file = tmp_path / "kupno.csv"
+    file.write_bytes("Klient;Książka\nu1;p1\n".encode("cp1250"))
+
+    outcome = events(file, "--item", "Książka")
+    read = events(file, "--user", "Klient", "--item", "Książka", "--encoding", "cp1250")
+
+    assert "some are not in utf-8: name the encoding with --encoding" in outcome.error
+    assert [(event.user, event.item) for event in read.events] == [("u1", "p1")]

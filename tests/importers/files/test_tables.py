@@ -118,6 +118,7 @@ def test_a_compressed_table_that_grows_a_thousandfold_is_refused(
         ("sqlite:////nowhere/shop.db", "select 1", "there is no file /nowhere/shop.db"),
         ("sqlite://", "select", "the database refuses the query: incomplete input"),
         ("sqlite://", "select 1 as a, 2 as a", "several columns called a"),
+        ("sqlite://", "create table t (a int)", "expected a query that returns rows, such as sel"),
         ("sqlite://", "select 1 as a where 0", "the query gives no rows"),
         ("nothing", "select 1", "must be the SQLAlchemy URL of a database"),
         ("postgresql://u:secret@host:port/shop", "select 1", "must be the SQLAlchemy URL"),
