@@ -182,6 +182,14 @@ class ItemDetails(MutableMapping[str, Item]):
                 found = [of_row[row] for row in rows]
             yield rows, found
 
+    def described(self) -> NDArray[np.bool_]:
+        """Return which items have details."""
+        found = np.zeros(len(self._items), np.bool_)
+        found[: len(self.ends)] = np.diff(self.ends, prepend=0) > 0
+        for row, item in self._changed_by_row().items():
+            found[row] = item is not None
+        return found
+
     @property
     def unavailable(self) -> Int64s:
         """Rows of the block whose items may be unavailable."""

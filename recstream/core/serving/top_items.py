@@ -81,10 +81,12 @@ def top_items(
 def newest_scores(generation: Generation, now_ms: int) -> NDArray[np.float64]:
     """Return scores by which the newest items come first, (m,) from 0 to 1.
 
-    Items with ``from`` are ordered by it; then come the others, the last in the catalogue first.
+    Items with ``from`` are ordered by it; then come the others, the last in the catalogue first; then
+    items that the catalogue does not have.
     """
     start = generation.columns.times[:, 0]
-    order = np.lexsort((np.arange(len(start)), np.where(np.isnan(start), -np.inf, start)))
+    begin = np.where(np.isnan(start), -np.inf, start)
+    order = np.lexsort((np.arange(len(start)), begin, generation.details.described()))
     scores = np.zeros(len(start))
     scores[order] = np.arange(1, len(start) + 1) / max(1, len(start))
     scores[start > now_ms] = 0.0
