@@ -68,6 +68,17 @@ test("only a body that browsers accept may outlive the page", async () => {
   assert.deepEqual(sent.map(({ keepalive }) => keepalive), [true, false]);
 });
 
+test("ids to exclude may be numbers", async () => {
+  recstream.configure({ token: "new" });
+  const options = /** @type {any} */ ({ n: 3, exclude: [7, "p8"] });
+  await recstream.recommend(options);
+  await recstream.rank(["p1"], options);
+  await recstream.recommend({ exclude: "p1" });
+
+  assert.deepEqual(sent.map(({ body }) => body.exclude), [["7", "p8"], ["7", "p8"], "p1"]);
+  assert.deepEqual([sent[0].body.n, options.exclude], [3, [7, "p8"]]);
+});
+
 test("ids may be numbers, and the bridge's address may end with a slash", async () => {
   recstream.configure(/** @type {any} */ ({ bridge: "https://recs.example/", user: 42, token: "new" }));
   await recstream.send(/** @type {any} */ ({ type: "purchase", item: 7, id: undefined }));

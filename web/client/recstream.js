@@ -132,6 +132,15 @@ async function ask(path, body) {
   return content;
 }
 
+/**
+ * Returns options with texts as ids to exclude: shops number their products.
+ *
+ * @param {Record<string, any>} options
+ */
+function withTexts({ exclude, ...more }) {
+  return exclude === undefined ? more : { ...more, exclude: Array.isArray(exclude) ? exclude.map(String) : exclude };
+}
+
 function events() {
   outbox ??= new Outbox({
     post: async (batch) => {
@@ -222,7 +231,7 @@ export const recstream = {
    * @returns {Promise<List>}
    */
   recommend(options = {}) {
-    return ask(`/v1/users/${encodeURIComponent(identity())}/recommendations`, options);
+    return ask(`/v1/users/${encodeURIComponent(identity())}/recommendations`, withTexts(options));
   },
 
   /**
@@ -232,7 +241,7 @@ export const recstream = {
    * @param {Record<string, any>} [options]
    */
   rank(items, options = {}) {
-    return ask("/v1/rank", { user: identity(), candidates: items.map(String), ...options });
+    return ask("/v1/rank", { user: identity(), candidates: items.map(String), ...withTexts(options) });
   },
 };
 

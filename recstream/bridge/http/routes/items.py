@@ -45,7 +45,13 @@ class ItemsQuery(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = ()
     q: Annotated[str, msgspec.Meta(max_length=200, description="Words, or prefixes of words")] = ""
-    category: str = ""
+    category: Annotated[
+        str,
+        msgspec.Meta(
+            description="Only items of exactly this category, without those below it: a name of "
+            "/v1/categories"
+        ),
+    ] = ""
     cursor: Annotated[str, msgspec.Meta(description="`next` of the previous page")] = ""
     limit: Limit = 20
 
