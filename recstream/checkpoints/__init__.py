@@ -10,6 +10,6 @@ from recstream.checkpoints.horizon import audit_horizon, require_within_horizon
 from recstream.checkpoints.index import Checkpoints, open_checkpoints
 from recstream.checkpoints.job import Job, run_job
 from recstream.checkpoints.manifest import Manifest, decode_manifest
-from recstream.checkpoints.retention import RetentionClock, retain
+from recstream.checkpoints.retention import retain
 from recstream.checkpoints.schedule import CheckpointSchedule
 from recstream.checkpoints.table import restore_table, rows_by_key, write_checkpoint, write_table

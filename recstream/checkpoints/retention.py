@@ -4,9 +4,6 @@ Everything is off by default. docs/how-to/keep-the-log-small.md says what each s
 """
 
 import logging
-from collections import deque
-from collections.abc import Callable
-from time import monotonic
 from typing import NamedTuple
 
 import msgspec
@@ -43,32 +40,6 @@ log = logging.getLogger(__name__)
 CONTROL_KEPT_MS = 3_600_000
 """Control records younger than this stay on the topic, for readers that are behind."""
 
-SETTLE_S = 3_600.0
-"""Seconds for which records must have been old enough before they are deleted by age."""
-
-
-class RetentionClock:
-    """The time that ages are counted from; a clock ahead for less than `SETTLE_S` deletes nothing.
-
-    It is the smallest of the last `SETTLE_S` seconds' readings, each counted on by a clock that never
-    jumps.
-    """
-
-    def __init__(self, clock_ms: Callable[[], int], now_s: Callable[[], float] = monotonic) -> None:
-        self._clock_ms = clock_ms
-        self._now_s = now_s
-        self._offsets_ms: deque[tuple[float, float]] = deque()
-
-    def now_ms(self) -> int | None:
-        """Return milliseconds since 1970; None in the first `SETTLE_S` seconds."""
-        at_s = self._now_s()
-        self._offsets_ms.append((at_s, self._clock_ms() - at_s * 1000))
-        while len(self._offsets_ms) > 1 and self._offsets_ms[1][0] <= at_s - SETTLE_S:
-            self._offsets_ms.popleft()
-        if at_s - self._offsets_ms[0][0] < SETTLE_S:
-            return None
-        return int(min(offset_ms for _, offset_ms in self._offsets_ms) + at_s * 1000)
-
 
 class Pruned(NamedTuple):
     """Numbers of offsets that were deleted in one round, by topic; of control, records."""
@@ -79,7 +50,7 @@ class Pruned(NamedTuple):
     control: int = 0
 
 
-def retain(checkpoints: Checkpoints, settings: Settings, *, now_ms: int | None) -> Pruned:
+def retain(checkpoints: Checkpoints, settings: Settings, *, now_ms: int) -> Pruned:
     """Delete the records that the retention settings no longer keep.
 
     Interactions are deleted up to a verified checkpoint, so that the log answers exactly from there
@@ -87,8 +58,8 @@ def retain(checkpoints: Checkpoints, settings: Settings, *, now_ms: int | None) 
 
     Parameters
     ----------
-    now_ms : int or None
-        Milliseconds since 1970; ages are counted from it. None: nothing is deleted by age.
+    now_ms : int
+        Milliseconds since 1970; ages are counted from it.
     """
     event_log = checkpoints.log
     partitions = range(event_log.partitions(INTERACTIONS))
@@ -96,13 +67,13 @@ def retain(checkpoints: Checkpoints, settings: Settings, *, now_ms: int | None) 
     for partition in partitions:
         if (cut := _interactions_cut(checkpoints, settings, partition, now_ms)) is not None:
             events += _delete(checkpoints, INTERACTIONS, partition, cut)
-        if settings.keep_lists_days and now_ms is not None:
+        if settings.keep_lists_days:
             before_ms = now_ms - int(settings.keep_lists_days * DAY_MS)
             cut = event_log.offset_at(RECOMMENDATIONS, partition, before_ms)
             lists += _delete(checkpoints, RECOMMENDATIONS, partition, cut)
     if settings.keep_models:
         models = _delete(checkpoints, MODELS, 0, _models_cut(event_log, settings))
-    if settings.compact_control and now_ms is not None:
+    if settings.compact_control:
         wanted, needed = needed_control(checkpoints)
         old = event_log.offset_at(CONTROL, 0, now_ms - CONTROL_KEPT_MS)
         control = replace_before(event_log, min(wanted, old), needed)
@@ -110,14 +81,14 @@ def retain(checkpoints: Checkpoints, settings: Settings, *, now_ms: int | None) 
 
 
 def _interactions_cut(
-    checkpoints: Checkpoints, settings: Settings, partition: int, now_ms: int | None
+    checkpoints: Checkpoints, settings: Settings, partition: int, now_ms: int
 ) -> int | None:
     """Return the offset before which events may go, None if nothing may.
 
     It is that of a verified checkpoint, whose file is read and checked once more.
     """
     event_log, wanted = checkpoints.log, 0
-    if settings.keep_interactions_days and now_ms is not None:
+    if settings.keep_interactions_days:
         before_ms = now_ms - int(settings.keep_interactions_days * DAY_MS)
         wanted = event_log.offset_at(INTERACTIONS, partition, before_ms)
     if settings.keep_interactions_events:

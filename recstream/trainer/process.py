@@ -7,7 +7,7 @@ import socket
 import sys
 import threading
 
-from recstream.checkpoints import RetentionClock, open_checkpoints, retain
+from recstream.checkpoints import open_checkpoints, retain
 from recstream.errors import LogError
 from recstream.log import EventLog, open_log, topic_specs, watch_topics
 from recstream.log.embedded import EmbeddedLog, maintain
@@ -52,11 +52,10 @@ def run(settings: Settings) -> None:
             failures.append(error)
             stopping.set()
 
-        clock = RetentionClock(system_clock_ms)
         watch_topics(event_log, stopping, fail)
         maintenance = start_thread(
             "recstream-maintenance",
-            lambda: _maintain_log(event_log, settings, clock, stopping),
+            lambda: _maintain_log(event_log, settings, stopping),
             stopping=stopping,
             fail=fail,
             retry=(LogError, OSError),
@@ -101,13 +100,11 @@ def _open(
     return event_log, trainer
 
 
-def _maintain_log(
-    event_log: EventLog, settings: Settings, clock: RetentionClock, stopping: threading.Event
-) -> None:
+def _maintain_log(event_log: EventLog, settings: Settings, stopping: threading.Event) -> None:
     """Apply the retention settings every minute; compact, expire and merge the embedded log too."""
     checkpoints = open_checkpoints(event_log, settings)
     while not stopping.wait(MAINTAIN_EVERY_S):
-        pruned = retain(checkpoints, settings, now_ms=clock.now_ms())
+        pruned = retain(checkpoints, settings, now_ms=system_clock_ms())
         if any(pruned):
             log.info("log pruned interactions=%d recommendations=%d models=%d control=%d", *pruned)
         if not isinstance(event_log, EmbeddedLog):

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from recstream.checkpoints import RetentionClock, audit_horizon, open_checkpoints, retain
+from recstream.checkpoints import audit_horizon, open_checkpoints, retain
 from recstream.control import control_records, read_control, read_timeline, submit
 from recstream.core.records import (
     CheckpointRequested,
@@ -62,55 +62,6 @@ def test_events_go_up_to_the_newest_verified_checkpoint_that_retention_reaches(t
     assert earliest == second.offset > first.offset
     assert audit_horizon(tables.checkpoints, 0) == earliest
     assert events(tables, 1)[0] == 0  # has no checkpoint
-
-
-def times(readings):
-    """Return what a clock of retention says for readings (true minute, minutes ahead)."""
-    at = {"s": 0.0, "ms": 0}
-    clock = RetentionClock(lambda: at["ms"], lambda: at["s"])
-    found = {}
-    for minute, ahead in readings:
-        at["s"] = 50.0 + minute * 60
-        at["ms"] = NOW_MS + round((minute + ahead) * 60_000)
-        found[minute] = clock.now_ms()
-    return found
-
-
-def test_the_clock_of_retention_is_right_after_an_hour():
-    found = times((minute, 0) for minute in range(200))
-
-    assert {found[minute] for minute in range(60)} == {None}
-    assert all(found[minute] == NOW_MS + minute * 60_000 for minute in range(60, 200))
-
-
-@pytest.mark.parametrize("since", [0, 1, 90, 200])
-def test_a_clock_that_is_far_ahead_for_less_than_an_hour_makes_nothing_old(since):
-    """It may be ahead when the trainer starts."""
-    year = 365 * 24 * 60
-    found = times((m, year if since <= m < since + 59 else 0) for m in range(400))
-
-    assert all(found[m] in {None, NOW_MS + m * 60_000} for m in range(400))
-    assert found[399] is not None
-
-
-def test_a_clock_that_was_far_behind_is_right_again_an_hour_after_it_was_set():
-    found = times((m, -5_000_000 if m < 30 else 0) for m in range(200))
-
-    assert all(found[m] == NOW_MS + m * 60_000 for m in range(30 + 60, 200))
-    assert all((found[m] or 0) <= NOW_MS + m * 60_000 for m in range(200))
-
-
-def test_without_a_time_nothing_goes_by_age_and_events_go_by_number(tables):
-    tables.feed(200)
-    made = tables.checkpoint()
-    tables.feed(50, seed=1)
-    verify_checkpoints(tables.checkpoints)
-    put_requests(tables.log, 300)
-    by_age = settings_with(keep_interactions_days=1, keep_lists_days=1, compact_control=True)
-
-    assert not any(retain(tables.checkpoints, by_age, now_ms=None))
-    keep = settings_with(keep_interactions_days=1, keep_interactions_events=10)
-    assert retain(tables.checkpoints, keep, now_ms=None).interactions == made.offset
 
 
 @pytest.mark.parametrize("damage", ["gone", "cut", "away"])
