@@ -22,6 +22,7 @@ from recstream.log.reading import (
     newest_time_ms,
     read_backwards,
     read_batches,
+    read_kept,
     read_records,
     require_kept,
     start_of_newest,

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from recstream.core.events import escaped
 from recstream.core.records import DeadLetter
-from recstream.errors import BeyondHorizon, LogCorrupt
+from recstream.errors import BeyondHorizon, LogCorrupt, OffsetOutOfRange
 from recstream.log.decode import decode_record
 from recstream.log.port import ReadableLog, Record
 from recstream.log.topics import INTERACTIONS
@@ -52,13 +52,39 @@ def read_batches(
     earliest = event_log.earliest(topic, partition)
     offset = max(start, earliest)
     while offset < end:
-        found = event_log.read(topic, partition, offset, min(READ_RECORDS, end - offset))
+        size = min(READ_RECORDS, end - offset)
+        if topic == INTERACTIONS:
+            found = _read_all(event_log, partition, offset, size)
+        else:
+            found = read_kept(event_log, topic, partition, offset, size)
         if not found:
             return
         offset = found[-1].offset + 1
         if offset > end:
             found = [record for record in found if record.offset < end]
         yield found
+
+
+def _read_all(event_log: ReadableLog, partition: int, offset: int, n_records: int) -> list[Record]:
+    """Return events from an offset on; `BeyondHorizon` if they have been pruned meanwhile."""
+    try:
+        return event_log.read(INTERACTIONS, partition, offset, n_records)
+    except OffsetOutOfRange:
+        require_kept(event_log, partition, offset, offset + 1)
+        raise
+
+
+def read_kept(
+    event_log: ReadableLog, topic: str, partition: int, offset: int, n_records: int
+) -> list[Record]:
+    """Return records from an offset on, or from the earliest that is kept."""
+    try:
+        return event_log.read(topic, partition, offset, n_records)
+    except OffsetOutOfRange:  # deleted, perhaps since the caller looked
+        earliest = event_log.earliest(topic, partition)
+        if earliest <= offset:
+            raise
+    return read_kept(event_log, topic, partition, earliest, n_records)
 
 
 def require_kept(event_log: ReadableLog, partition: int, start: int, end: int) -> None:

@@ -15,7 +15,7 @@ from recstream.core.events import Event
 from recstream.core.history import History, SettingsTimeline, apply, table_rows
 from recstream.core.records import DeadLetter, decode_recommendations
 from recstream.erasure import forgetting
-from recstream.errors import BeyondHorizon, InvalidEvent
+from recstream.errors import BeyondHorizon, InvalidEvent, OffsetOutOfRange
 from recstream.log import (
     INTERACTIONS,
     RECOMMENDATIONS,
@@ -26,6 +26,7 @@ from recstream.log import (
     decode_or_skip,
     partition_for,
     read_backwards,
+    read_kept,
     read_records,
 )
 from recstream.worker.rocksdb_rows import RowStore
@@ -164,7 +165,12 @@ def missing_records(
                 state.number,
                 start,
             )
-        found = event_log.read(INTERACTIONS, state.number, start, READ_RECORDS)
+        try:
+            found = event_log.read(INTERACTIONS, state.number, start, READ_RECORDS)
+        except OffsetOutOfRange:
+            if event_log.earliest(INTERACTIONS, state.number) <= start:
+                raise
+            continue  # pruned since
         missing = [record for record in found if record.offset < until]
         if not missing:
             return
@@ -241,6 +247,6 @@ def touch_recent_users(event_log: EventLog, state: PartitionState) -> None:
     earliest = event_log.earliest(INTERACTIONS, state.number)
     start = max(earliest, state.next_offset - READ_RECORDS)
     if start < state.next_offset:
-        for record in event_log.read(INTERACTIONS, state.number, start, READ_RECORDS):
+        for record in read_kept(event_log, INTERACTIONS, state.number, start, READ_RECORDS):
             for _, event in decode(record).events:
                 state.touch(event.user)
