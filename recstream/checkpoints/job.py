@@ -4,15 +4,15 @@ A worker starts ``recstream checkpoint make`` and writes a `Job` to its standard
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 
-from recstream.checkpoints.index import open_checkpoints
+from recstream.checkpoints.index import Checkpoints, open_checkpoints
 from recstream.checkpoints.manifest import Manifest
 from recstream.checkpoints.table import write_checkpoint
-from recstream.errors import CheckpointError
+from recstream.errors import BeyondHorizon, CheckpointError, NotFound
 from recstream.log import histories_changelog, open_log
 from recstream.settings import Settings
 
@@ -36,13 +36,24 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     request: int = -1
 
 
-def run_job(job: Job, *, clock_ms: Callable[[], int]) -> list[Manifest]:
-    """Make the checkpoints, remove old ones, and return the new ones.
+def run_job(
+    job: Job,
+    *,
+    clock_ms: Callable[[], int],
+    verify: Callable[[Checkpoints, int], object] = lambda *_: None,
+) -> list[Manifest]:
+    """Make the checkpoints, remove old ones, verify them, and return the new ones.
+
+    Parameters
+    ----------
+    verify : callable
+        Verifies those of a partition, after all are made.
 
     Raises
     ------
     CheckpointError
-        Tables can't be read. The checkpoints of the other partitions are made.
+        Tables can't be read, or checkpoints are wrong. Those of the other partitions are made and
+        verified.
     RecstreamError
         Log or store can't be written.
     OSError
@@ -50,27 +61,36 @@ def run_job(job: Job, *, clock_ms: Callable[[], int]) -> list[Manifest]:
     """
     settings = job.settings
     made: list[Manifest] = []
-    unreadable: list[str] = []
+    failed: list[str] = []
     with contextlib.closing(open_log(settings.broker_url, settings)) as event_log:
         checkpoints = open_checkpoints(event_log, settings)
         changelog = histories_changelog(settings.app_id)
         for partition, table in sorted(job.tables.items()):
-            try:
+            with _collected(failed, partition):
                 manifest = write_checkpoint(
                     *(checkpoints, Path(table), partition, changelog),
                     clock_ms=clock_ms,
                     request=job.request,
                 )
-            except CheckpointError as error:
-                unreadable.append(f"partition {partition}: {error}")
-                continue
-            if manifest is not None:
-                made.append(manifest)
-            elif job.is_requested and (newest := checkpoints.newest(partition, changelog)):
-                checkpoints.announce(
-                    msgspec.structs.replace(newest, made_ts=clock_ms(), request=job.request)
-                )
-            checkpoints.prune(partition, settings)
-    if unreadable:
-        raise CheckpointError("; ".join(unreadable))
+                if manifest is not None:
+                    made.append(manifest)
+                elif job.is_requested and (newest := checkpoints.newest(partition, changelog)):
+                    checkpoints.announce(
+                        msgspec.structs.replace(newest, made_ts=clock_ms(), request=job.request)
+                    )
+                checkpoints.prune(partition, settings)
+        for partition in sorted(job.tables):
+            with _collected(failed, partition):
+                verify(checkpoints, partition)
+    if failed:
+        raise CheckpointError("; ".join(failed))
     return made
+
+
+@contextlib.contextmanager
+def _collected(failed: list[str], partition: int) -> Iterator[None]:
+    """Add an error of one partition to a list."""
+    try:
+        yield
+    except (CheckpointError, NotFound, BeyondHorizon) as error:
+        failed.append(f"partition {partition}: {error}")

@@ -93,9 +93,7 @@ class CheckpointSchedule:
         """Read new requests. At the start, those that a checkpoint answers are known."""
         event_log, is_start = self._checkpoints.log, self._made is None
         if self._made is None:
-            changelog = histories_changelog(self._settings.app_id)
-            of_table = (each for each in self._checkpoints.all() if each.changelog == changelog)
-            self._made = {each.partition: each for each in of_table}
+            self._made = self._newest()
         for offset, record in read_control(event_log, self._next_control):
             self._next_control = offset + 1
             if isinstance(record, CheckpointRequested):
@@ -103,6 +101,19 @@ class CheckpointSchedule:
                 if is_start:
                     done = [p for p, each in self._made.items() if _answers(each, offset, record)]
                     self._answered |= dict.fromkeys(done, offset)
+
+    def _newest(self) -> dict[int, Manifest]:
+        """Return the newest checkpoint of this worker's table by partition."""
+        changelog = histories_changelog(self._settings.app_id)
+        return {e.partition: e for e in self._checkpoints.all() if e.changelog == changelog}
+
+    def _announcements(self) -> set[tuple[int, tuple[object, ...]]]:
+        """Return by partition what each newest checkpoint has of its own; empty without the log."""
+        try:
+            return {(p, (e.name, e.made_ts, e.request)) for p, e in self._newest().items()}
+        except LogError as error:
+            log.warning("checkpoints can't be read: %s", error)
+            return set()
 
     def _first_due_s(self, partition: int, now_s: float, every_s: float) -> float:
         """Return when a partition is due; the first time by the age of its newest checkpoint."""
@@ -115,20 +126,21 @@ class CheckpointSchedule:
 
     async def _make(self, partitions: Collection[int], *, is_requested: bool) -> None:
         request = self._request
+        before = await asyncio.to_thread(self._announcements)
         exit_code = await self._run(partitions, is_requested=is_requested)
-        now_s = self._now_s()
+        now_s, made = self._now_s(), set(partitions)
         if exit_code:
             self._retry_s = now_s + RETRY_S
+            made &= {p for p, _ in await asyncio.to_thread(self._announcements) - before}
             log.warning(
                 "checkpoints not made partitions=%s exit=%d; the lines before say why, and it is tried "
                 "again in %d s",
-                sorted(partitions),
+                sorted(set(partitions) - made),
                 exit_code,
                 RETRY_S,
             )
-            return
-        self._answered |= dict.fromkeys(partitions, request)
-        self._due_s |= dict.fromkeys(partitions, now_s + self._settings.checkpoint_every_s)
+        self._answered |= dict.fromkeys(made, request)
+        self._due_s |= dict.fromkeys(made, now_s + self._settings.checkpoint_every_s)
 
     async def _run(self, partitions: Collection[int], *, is_requested: bool) -> int:
         """Run the process, and return its exit code."""

@@ -148,6 +148,29 @@ async def test_after_a_failure_it_is_tried_again_later(schedule_of, tables, capl
     assert await schedule.at(2 * RETRY_S) == []
 
 
+async def test_only_partitions_that_failed_are_tried_again(
+    schedule_of, tables, monkeypatch, caplog
+):
+    schedule = schedule_of()
+    run = schedule._run
+
+    async def run_and_fail(partitions, *, is_requested):
+        (made,) = tables.checkpoints.all(0)
+        tables.checkpoints.announce(
+            msgspec.structs.replace(made, made_ts=MADE_MS + 1, request=schedule._request)
+        )
+        await run(partitions, is_requested=is_requested)
+        return 1
+
+    monkeypatch.setattr(schedule, "_run", run_and_fail)
+    request(tables.log, MADE_MS + 1)
+
+    assert await schedule.at(0, owned=(0, 1)) == [([0, 1], True)]
+    assert "partitions=[1]" in caplog.text
+    assert await schedule.at(RETRY_S, owned=(0, 1)) == [([1], True)]
+    assert await schedule.at(2 * RETRY_S, owned=(0, 1)) == [([0, 1], True)]
+
+
 class HungProcess:
     """A process that waits for its store for ever."""
 

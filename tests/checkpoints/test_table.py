@@ -14,6 +14,7 @@ from recstream.core.history import table_rows
 from recstream.errors import CheckpointCorrupt, CheckpointError, ModelStoreUnavailable, NotFound
 from recstream.log import NewRecord
 from recstream.settings import Settings
+from recstream.time_travel import verify_checkpoints
 from tests.checkpoints.conftest import MADE_MS
 from tests.worker.worker_world import CHANGELOG, GROUP, PARTITIONS
 
@@ -221,8 +222,32 @@ def test_a_row_that_can_not_be_read_stops_the_checkpoint_of_its_own_partition_al
         tables={partition: str(tables.table(partition)) for partition in range(PARTITIONS)},
     )
 
-    with pytest.raises(CheckpointError, match=f"partition 0: .*of user '{user.decode()}' can't be"):
-        run_job(work, clock_ms=lambda: MADE_MS)
+    verified = []
 
+    with pytest.raises(CheckpointError, match=f"partition 0: .*of user '{user.decode()}' can't be"):
+        run_job(
+            work, clock_ms=lambda: MADE_MS, verify=lambda _, partition: verified.append(partition)
+        )
+
+    assert verified == [*range(PARTITIONS)]
     assert tables.checkpoints.newest(0) is None
     assert all(tables.checkpoints.newest(partition) for partition in range(1, PARTITIONS))
+
+
+def test_a_wrong_checkpoint_stops_the_verification_of_its_own_partition_alone(tables, monkeypatch):
+    tables.feed(200)
+    monkeypatch.setattr(job, "open_log", lambda *_: contextlib.nullcontext(tables.log))
+    monkeypatch.setattr(job, "open_checkpoints", lambda *_: tables.checkpoints)
+    monkeypatch.setattr(job.contextlib, "closing", lambda opened: opened)
+    wrong, right = tables.checkpoint(0), tables.checkpoint(1)
+    tables.store.put(wrong.name, b"PAR1")
+
+    with pytest.raises(CheckpointError, match=f"^partition 0: {wrong.name} must have"):
+        run_job(
+            Job(settings=Settings(app_id=GROUP), tables={n: str(tables.table(n)) for n in (0, 1)}),
+            clock_ms=lambda: MADE_MS,
+            verify=verify_checkpoints,
+        )
+
+    assert [each.is_verified for each in tables.checkpoints.all()] == [False, True]
+    assert tables.checkpoints.newest(1).name == right.name

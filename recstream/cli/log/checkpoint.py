@@ -4,14 +4,20 @@ import logging
 import os
 import sys
 import time
-from contextlib import closing
 
 import click
 import msgspec
 from ulid import ULID
 
-from recstream.checkpoints import Job, Manifest, audit_horizon, open_checkpoints, run_job
-from recstream.cli.open import Result, on_log, open_existing
+from recstream.checkpoints import (
+    Checkpoints,
+    Job,
+    Manifest,
+    audit_horizon,
+    open_checkpoints,
+    run_job,
+)
+from recstream.cli.open import Result, on_log
 from recstream.cli.options import json_option, say, table, wait_options
 from recstream.control import submit, wait_for
 from recstream.core.events import from_timestamp_ms
@@ -138,14 +144,14 @@ def make(as_json: bool) -> None:
     job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
     os.nice(BACKGROUND_NICE)
     logging.basicConfig(level=job.settings.log_level.upper(), stream=sys.stderr)
-    made = run_job(job, clock_ms=lambda: time.time_ns() // 1_000_000)
-    with closing(open_existing(job.settings)) as event_log:
+    settings, changelog = job.settings, histories_changelog(job.settings.app_id)
+
+    def verify_new(checkpoints: Checkpoints, partition: int) -> None:
         # A log's beginning is deleted only before verified checkpoints.
-        if job.settings.prunes_interactions or forgetting(event_log).pending:
-            checkpoints = open_checkpoints(event_log, job.settings)
-            for partition in job.tables:
-                changelog = histories_changelog(job.settings.app_id)
-                verify_checkpoints(checkpoints, partition, only_new=True, changelog=changelog)
+        if settings.prunes_interactions or forgetting(checkpoints.log).pending:
+            verify_checkpoints(checkpoints, partition, only_new=True, changelog=changelog)
+
+    made = run_job(job, clock_ms=lambda: time.time_ns() // 1_000_000, verify=verify_new)
     for each in made:
         logging.getLogger(__name__).info(
             "checkpoint made partition=%d offset=%d users=%d bytes=%d",
