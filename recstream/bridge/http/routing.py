@@ -187,7 +187,7 @@ def add(app: Flask, endpoint: Endpoint, *, auth: Authenticator, limiter: RateLim
         g.identity = auth.identify(request.headers.get("Authorization"))
         if endpoint.tag != "site":
             limiter.charge(1)
-        _check_access(endpoint.access, path)
+        check_access(endpoint.access, path)
         given: dict[str, Any] = dict(path)
         for name, text in path.items():
             if len(text) > MAX_ID_CHARACTERS or not is_printable(text):
@@ -207,7 +207,8 @@ def add(app: Flask, endpoint: Endpoint, *, auth: Authenticator, limiter: RateLim
         app.add_url_rule(endpoint.rule, endpoint.name, view, websocket=True, **options)
 
 
-def _check_access(access: Access, path: Mapping[str, str]) -> None:
+def check_access(access: Access, path: Mapping[str, str]) -> None:
+    """Raise `HttpProblem` 401 or 403 unless the caller may; ``path``: its user, if it names one."""
     who = identity()
     if access == "public" or who.is_service:
         return

@@ -7,8 +7,6 @@ from flask import Response
 
 from recstream.bridge.http.bodies import json_response
 from recstream.bridge.http.deps import Deps
-from recstream.bridge.http.problems import HttpProblem
-from recstream.bridge.http.rate_limit import identity
 from recstream.bridge.http.routes.list_query import (
     AnswerFields,
     ListBody,
@@ -17,7 +15,7 @@ from recstream.bridge.http.routes.list_query import (
     PositionWaiter,
     as_body,
 )
-from recstream.bridge.http.routing import route
+from recstream.bridge.http.routing import check_access, route
 from recstream.core.events import MAX_ID_CHARACTERS
 from recstream.core.ranking import Explanation
 from recstream.core.records import Recommendations
@@ -226,8 +224,8 @@ class ListRoutes:
         """Order candidates, such as the results of a search, for a user or a visitor."""
         if body.user and (body.items or body.session):
             raise InvalidInput("expected user, or items and session of a visitor, got both")
-        if body.user and not identity().may_act_for(body.user):
-            raise HttpProblem(403, "the token does not allow this request", code="forbidden")
+        if body.user:
+            check_access("user", {"user": body.user})
         request = body.request(self._steering.document()[1])
         if who := body.user or body.session:
             self._waiter.wait(who, body)

@@ -59,3 +59,6 @@ def test_only_a_token_of_the_user_ranks_for_the_user(guarded):
     assert guarded.post("/v1/rank", body, token=token).status == 403
     assert guarded.post("/v1/rank", body | {"user": "ann"}, token=token).status == 200
     assert guarded.post("/v1/rank", {"candidates": ["a"]}).status == 200
+    without = guarded.post("/v1/rank", body)
+    assert (without.status, without.headers["WWW-Authenticate"]) == (401, "Bearer")
+    assert without.json["type"].endswith("token-missing")
