@@ -196,7 +196,7 @@ def add(app: Flask, endpoint: Endpoint, *, auth: Authenticator, limiter: RateLim
         if endpoint.query is not None:
             given["query"] = _query(endpoint.query)
         if endpoint.body is not None:
-            given["body"] = read_json(endpoint.body)
+            given["body"] = _body(endpoint)
         found = endpoint.handler(**given)
         return found if isinstance(found, Response) else json_response(found, endpoint.status)
 
@@ -218,6 +218,13 @@ def check_access(access: Access, path: Mapping[str, str]) -> None:
     if access == "service" or not who.may_act_for(path.get("user", who.user)):
         message = "the token does not allow this request; a service token does"
         raise HttpProblem(403, message, code="forbidden")
+
+
+def _body(endpoint: Endpoint) -> Any:
+    if endpoint.query is None and request.args:
+        name = next(iter(request.args))
+        raise _wrong_query(name, f"unknown parameter {name!r}; send fields in the body")
+    return read_json(endpoint.body)
 
 
 def _query(struct: type[msgspec.Struct]) -> msgspec.Struct:
@@ -248,7 +255,8 @@ def _texts(values: Sequence[str]) -> list[str]:
     """Return the texts of a parameter: of one value with commas or of JSON, or of several values."""
     if len(values) == 1:
         try:
-            values = msgspec.json.decode(values[0], type=list[str])
+            found = msgspec.json.decode(values[0], type=list[str | int])
+            values = [str(each) for each in found]
         except msgspec.MsgspecError:
             values = values[0].split(",")
     return [each for each in values if each]

@@ -267,6 +267,15 @@ def test_a_request_that_makes_no_sense_is_422_with_its_place(shop, body, pointer
     assert answer.json["errors"][0]["pointer"] == pointer
 
 
+@pytest.mark.parametrize("path", ["/v1/users/u/recommendations", "/v1/rank", "/v1/users/u/again"])
+def test_a_parameter_beside_a_body_is_refused(shop, path):
+    answer = shop.post(f"{path}?n=3", {"candidates": ["i1"]} if "rank" in path else {})
+
+    assert answer.status == 400
+    assert answer.json["detail"] == "unknown parameter 'n'; send fields in the body"
+    assert answer.json["errors"][0]["pointer"] == "?n"
+
+
 @pytest.mark.parametrize("cursor", ["x", "AAAA", "ä", "A" * 4096])
 def test_a_cursor_that_is_none_of_ours_is_refused(shop, cursor):
     assert ask(shop, cursor=cursor).status in {400, 422}
