@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 import numpy as np
@@ -33,6 +33,7 @@ from recstream.errors import ArtifactCorrupt, InvalidInput, TrainingFailed
 from recstream.spark.blocks import (
     EntryBlock,
     FactorFile,
+    FactorPart,
     create,
     cut,
     default_blocks,
@@ -42,12 +43,21 @@ from recstream.spark.blocks import (
     write_entries,
     write_rows,
 )
-from recstream.spark.tasks import Done, GramianTask, RotateTask, SolveTask, Task, run_task
+from recstream.spark.tasks import (
+    GramianTask,
+    RotateTask,
+    SolvedBlock,
+    SolveTask,
+    Task,
+    run_task,
+    values_of,
+)
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 SIDES = ("users", "items")
+T = TypeVar("T")
 SMALL_BYTES = 1 << 28
 """Up to this size of the fixed side, the driver computes gramians and rotation itself: a stage of Spark
 takes longer."""
@@ -273,8 +283,7 @@ class _Training:
             GramianTask(str(self._folder), solver, fixed, f"{_other(side)}.npy", start, stop)
             for start, stop in gramian_ranges(fixed.n_rows)
         ]
-        done = self._run(tasks, fixed)
-        parts = np.array([np.frombuffer(each.gramian) for each in done])
+        parts = np.array([np.frombuffer(each) for each in self._run(tasks, bytes, fixed)])
         size = int(np.sqrt(parts.shape[1]))
         rotation, spectrum = axes_of(
             parts.reshape(-1, size, size),
@@ -290,8 +299,7 @@ class _Training:
     def _rotate(self, source: FactorFile, target: str, axes: str) -> FactorFile:
         create(self._folder, target, source.n_rows, source.width)
         tasks = [RotateTask(str(self._folder), source, part, target, axes) for part in source.parts]
-        done = self._run(tasks, source)
-        return FactorFile(target, source.width, tuple(each.part for each in done if each.part))
+        return FactorFile(target, source.width, tuple(self._run(tasks, FactorPart, source)))
 
     def _half_step(self, side: str) -> tuple[float, int]:
         """Solve one side, and return the loss and the number of skipped rows."""
@@ -315,31 +323,21 @@ class _Training:
             )
             for block in self._matrix.blocks[side]
         ]
-        done = self._run(tasks)
-        solved = FactorFile(target, source.width, tuple(each.part for each in done if each.part))
+        done = self._run(tasks, SolvedBlock)
+        solved = FactorFile(target, source.width, tuple(each.part for each in done))
         loss = sum(each.loss for each in done) + self._state.penalty
         penalty = sum(each.penalty for each in done) if side == "users" else 0.0
         self._state = self._keep(TrainingState(step, {side: solved, other: fixed}, penalty))
         (self._folder / axes).unlink(missing_ok=True)
         return loss, sum(each.skipped for each in done)
 
-    def _run(self, tasks: Sequence[Task], read: FactorFile | None = None) -> Sequence[Done]:
-        """Run tasks as one stage, or here if they only read a small file; return results in order."""
+    def _run(self, tasks: Sequence[Task], kind: type[T], read: FactorFile | None = None) -> list[T]:
+        """Run tasks as one stage, or here if they only read a small file; return values in order."""
         contents = [msgspec.json.encode(task) for task in tasks]
         if read is not None and read.n_rows * read.width * 4 <= SMALL_BYTES:
-            found = [run_task(content) for content in contents]
-        else:
-            found = self._stage(contents)
-        done = [msgspec.json.decode(content, type=Done) for content in found]
-        for each in done:
-            if each.error:
-                raise (ArtifactCorrupt if each.corrupt else TrainingFailed)(each.error)
-        return done
-
-    def _stage(self, contents: list[bytes]) -> list[bytes]:
-        return run_stage(
-            self._spark, run_task, contents, f"after half-step {self._state.half_steps}"
-        )
+            return values_of(map(run_task, contents), kind)
+        when = f"after half-step {self._state.half_steps}"
+        return values_of(run_stage(self._spark, run_task, contents, when), kind)
 
 
 def run_stage(

@@ -4,8 +4,10 @@ A task and its result are JSON. It reads immutable files and writes a range of a
 running it twice, or late, changes nothing.
 """
 
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -13,7 +15,7 @@ import numpy as np
 from recstream.core.als import BlockSolver
 from recstream.core.numeric.array_codec import read_arrays
 from recstream.core.numeric.arrays import Float32s, Float64s, Int64s
-from recstream.errors import ArtifactCorrupt, ModelError
+from recstream.errors import ArtifactCorrupt, RecstreamError, TrainingFailed
 from recstream.spark.blocks import (
     EntryBlock,
     FactorFile,
@@ -24,9 +26,11 @@ from recstream.spark.blocks import (
     write_rows,
 )
 
+T = TypeVar("T")
+
 
 class GramianTask(msgspec.Struct, frozen=True, tag=True):
-    """Return the weighted gramian of rows of the fixed side."""
+    """Task: the weighted gramian of rows of the fixed side."""
 
     folder: str
     solver: BlockSolver
@@ -35,9 +39,15 @@ class GramianTask(msgspec.Struct, frozen=True, tag=True):
     start: int
     stop: int
 
+    def run(self) -> bytes:
+        """Return the gramian as float64."""
+        folder, rows = Path(self.folder), slice(self.start, self.stop)
+        factors, counts = _checked(folder, self.fixed), _counts(folder, self.fixed_counts)
+        return self.solver.gramian(factors[rows], counts[rows]).tobytes()
+
 
 class RotateTask(msgspec.Struct, frozen=True, tag=True):
-    """Rotate rows of a factor file into another."""
+    """Task: rotate rows of a factor file into another."""
 
     folder: str
     source: FactorFile
@@ -45,9 +55,28 @@ class RotateTask(msgspec.Struct, frozen=True, tag=True):
     target: str
     axes: str
 
+    def run(self) -> FactorPart:
+        """Return the rotated part."""
+        folder = Path(self.folder)
+        rotation, _ = _axes(folder, self.axes)
+        factors = map_factors(folder, self.source)
+        check_parts(factors, self.source, [self.part])
+        rows = factors[self.part.start : self.part.stop]
+        BlockSolver.rotate_all(rows, rotation)
+        return write_rows(folder, self.target, self.part.start, rows)
+
+
+class SolvedBlock(msgspec.Struct, frozen=True):
+    """The factors of a block, its part of the loss, and the number of skipped rows."""
+
+    part: FactorPart
+    loss: float
+    penalty: float
+    skipped: int
+
 
 class SolveTask(msgspec.Struct, frozen=True, tag=True):
-    """Solve a block against the rotated fixed side, and write it into another factor file."""
+    """Task: solve a block against the rotated fixed side, and write it into another factor file."""
 
     folder: str
     solver: BlockSolver
@@ -58,69 +87,67 @@ class SolveTask(msgspec.Struct, frozen=True, tag=True):
     source: FactorFile
     target: str
 
+    def run(self) -> SolvedBlock:
+        """Return the solved block."""
+        folder, block = Path(self.folder), self.block
+        rotation, spectrum = _axes(folder, self.axes)
+        fixed = _checked(folder, self.fixed)
+        before = map_factors(folder, self.source)
+        check_parts(before, self.source, [p for p in self.source.parts if p.start == block.start])
+        out = before[block.start : block.stop]
+        entries = read_entries(folder.parent, block, self.fixed.n_rows)
+        counts = _counts(folder, self.fixed_counts)
+        solved = self.solver.solve(entries, fixed, counts, rotation, spectrum, out)
+        part = write_rows(folder, self.target, block.start, out)
+        return SolvedBlock(part, solved.loss, solved.penalty, solved.skipped)
+
 
 Task = GramianTask | RotateTask | SolveTask
 
 
-class Done(msgspec.Struct, frozen=True):
-    """Result of a task.
+class TaskResult(msgspec.Struct, frozen=True):
+    """Result of a task: its value as JSON, or the error it failed with."""
 
-    Attributes
-    ----------
-    error : str
-        Why it failed for good; Spark repeats a task that raises.
-    corrupt : bool
-        A file was not the one that was written.
-    loss, penalty : float
-    gramian : bytes
-        Float64, of `GramianTask`.
-    """
-
+    value: msgspec.Raw = msgspec.Raw(b"null")
     error: str = ""
     corrupt: bool = False
-    part: FactorPart | None = None
-    loss: float = 0.0
-    penalty: float = 0.0
-    skipped: int = 0
-    gramian: bytes = b""
 
 
 _decode = msgspec.json.Decoder(Task).decode
-_encode = msgspec.json.Encoder().encode
+_decode_result = msgspec.json.Decoder(TaskResult).decode
 
 
 def run_task(content: bytes) -> bytes:
-    """Run one task; an error that would come again is returned instead of raised."""
+    """Run one task."""
+    return result_of(_decode(content).run)
+
+
+def result_of(run: Callable[[], Any]) -> bytes:
+    """Run a task; an error of recstream is returned, since a repetition would raise it again."""
     try:
-        return _encode(_run(_decode(content)))
-    except ArtifactCorrupt as error:
-        return _encode(Done(error=str(error), corrupt=True))
-    except ModelError as error:
-        return _encode(Done(error=str(error)))
+        return msgspec.json.encode(TaskResult(msgspec.Raw(msgspec.json.encode(run()))))
+    except RecstreamError as error:
+        return msgspec.json.encode(
+            TaskResult(error=str(error), corrupt=isinstance(error, ArtifactCorrupt))
+        )
 
 
-def _run(task: Task) -> Done:
-    folder = Path(task.folder)
-    if isinstance(task, GramianTask):
-        rows = slice(task.start, task.stop)
-        factors, counts = _checked(folder, task.fixed), _counts(folder, task.fixed_counts)
-        return Done(gramian=task.solver.gramian(factors[rows], counts[rows]).tobytes())
-    rotation, spectrum = _axes(folder, task.axes)
-    if isinstance(task, RotateTask):
-        factors = map_factors(folder, task.source)
-        check_parts(factors, task.source, [task.part])
-        rows_of = factors[task.part.start : task.part.stop]
-        BlockSolver.rotate_all(rows_of, rotation)
-        return Done(part=write_rows(folder, task.target, task.part.start, rows_of))
-    fixed = _checked(folder, task.fixed)
-    before = map_factors(folder, task.source)
-    check_parts(before, task.source, [p for p in task.source.parts if p.start == task.block.start])
-    out = before[task.block.start : task.block.stop]
-    entries = read_entries(folder.parent, task.block, task.fixed.n_rows)
-    counts = _counts(folder, task.fixed_counts)
-    solved = task.solver.solve(entries, fixed, counts, rotation, spectrum, out)
-    part = write_rows(folder, task.target, task.block.start, out)
-    return Done(part=part, loss=solved.loss, penalty=solved.penalty, skipped=solved.skipped)
+def values_of(results: Iterable[bytes], kind: type[T]) -> list[T]:
+    """Return the values of tasks, which have one type.
+
+    Raises
+    ------
+    ArtifactCorrupt
+        A file is not the one that was written.
+    TrainingFailed
+        A task failed.
+    """
+    values: list[T] = []
+    for done in map(_decode_result, results):
+        if done.error:
+            raise (ArtifactCorrupt if done.corrupt else TrainingFailed)(done.error)
+        values.append(msgspec.json.decode(done.value, type=kind))
+    return values
 
 
 @lru_cache(maxsize=2)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from recstream.errors import ArtifactCorrupt, RecstreamError, TrainingFailed
 from recstream.spark.driver import run_stage
+from recstream.spark.tasks import result_of, values_of
 from recstream.trainer.training.blocked.entries import (
     FillNeighbours,
     MergeItems,
@@ -21,37 +21,20 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 Task = ReadPartition | SortPart | MergeItems | MergeUsers | FillNeighbours
-_T = TypeVar("_T")
-
-
-class TaskResult(msgspec.Struct, frozen=True):
-    """Result of a task: its value as JSON, or the error it failed with."""
-
-    value: msgspec.Raw = msgspec.Raw(b"null")
-    error: str = ""
-    corrupt: bool = False
-
-
+T = TypeVar("T")
 _decode = msgspec.json.Decoder(Task).decode
-_encode = msgspec.json.Encoder().encode
-_decode_done = msgspec.json.Decoder(TaskResult).decode
 
 
 def run_task(content: bytes) -> bytes:
-    """Run one task; an error of recstream is returned, since a repetition would raise it again."""
-    try:
-        return _encode(TaskResult(msgspec.Raw(_encode(_decode(content).run()))))
-    except RecstreamError as error:
-        return _encode(TaskResult(error=str(error), corrupt=isinstance(error, ArtifactCorrupt)))
+    """Run one task."""
+    return result_of(_decode(content).run)
 
 
-def run_tasks(spark: SparkSession, tasks: Sequence[Task], kind: type[_T], when: str) -> list[_T]:
-    """Run tasks as one stage, and return their values in order.
+def run_tasks(spark: SparkSession, tasks: Sequence[Task], kind: type[T], when: str) -> list[T]:
+    """Run tasks as one stage, and return their values, of a type, in order.
 
     Parameters
     ----------
-    kind : type
-        Type of the values.
     when : str
         What the stage does, for the error.
 
@@ -62,10 +45,6 @@ def run_tasks(spark: SparkSession, tasks: Sequence[Task], kind: type[_T], when: 
     TrainingFailed
         A task failed, or Spark gave up.
     """
-    values: list[Any] = []
-    for content in run_stage(spark, run_task, [_encode(each) for each in tasks], when):
-        done = _decode_done(content)
-        if done.error:
-            raise (ArtifactCorrupt if done.corrupt else TrainingFailed)(done.error)
-        values.append(msgspec.json.decode(done.value, type=kind))
-    return values
+    return values_of(
+        run_stage(spark, run_task, [msgspec.json.encode(each) for each in tasks], when), kind
+    )
