@@ -78,7 +78,7 @@ class Methods:
     """A method for each operation; each raises `recstream.client.RequestFailed`."""
 
     def call(
-        self, method: str, path: str, values: dict[str, str], query: dict[str, Any], body: Any
+        self, method: str, path: str, values: dict[str, str], *, query: Any = None, body: Any = None
     ) -> Any:
         """Send a request until it succeeds, and return its answer."""
         raise NotImplementedError'''
@@ -158,7 +158,9 @@ def schemas_of(document: Json, *, bodies: bool) -> list[str]:
 def bodies_page(document: Json) -> str:
     """Return a module of the types of request bodies."""
     names = sorted({*schemas_of(document, bodies=True), *BASES})
-    return types_page(document, names, "Bodies of requests to the bridge.", [])
+    schemas = {name: document["components"]["schemas"][name] for name in names}
+    schemas |= query_types(document)
+    return types_page(schemas, "Bodies and parameters of requests to the bridge.", [])
 
 
 def answers_page(document: Json) -> str:
@@ -166,11 +168,11 @@ def answers_page(document: Json) -> str:
     bodies, answers = (schemas_of(document, bodies=each) for each in (True, False))
     shared = sorted({*bodies, *BASES} & {*answers})
     imported = [f"from recstream.client.bodies import {', '.join(shared)}"] if shared else []
-    names = [name for name in answers if name not in shared]
-    return types_page(document, names, "Answers of the bridge.", imported)
+    schemas = {n: document["components"]["schemas"][n] for n in answers if n not in shared}
+    return types_page(schemas, "Answers of the bridge.", imported)
 
 
-def types_page(document: Json, names: list[str], title: str, imported: list[str]) -> str:
+def types_page(schemas: dict[str, Json], title: str, imported: list[str]) -> str:
     """Return a module of one ``TypedDict`` a schema; one with all fields of another extends it."""
     lines = [
         f'"""{title} Written from the OpenAPI document by scripts/client.py."""',
@@ -179,8 +181,8 @@ def types_page(document: Json, names: list[str], title: str, imported: list[str]
         *imported,
     ]
     written: dict[str, dict[str, str]] = {"TypedDict": {}}
-    fields_of = {name: fields_of_type(document["components"]["schemas"][name]) for name in names}
-    for name in sorted(names, key=lambda name: (len(fields_of[name]), name)):
+    fields_of = {name: fields_of_type(schema) for name, schema in schemas.items()}
+    for name in sorted(schemas, key=lambda name: (len(fields_of[name]), name)):
         fields = fields_of[name]
         whole = [each for each in written if written[each].items() <= fields.items()]
         base = max(whole, key=lambda each: len(written[each]))
@@ -192,7 +194,7 @@ def types_page(document: Json, names: list[str], title: str, imported: list[str]
             lines.append(f"{name} = TypedDict({name!r}, {{{pairs}}})")
         else:
             body = "\n".join(f"    {field}: {type_}" for field, type_ in own.items())
-            text = summary(document["components"]["schemas"][name], name)
+            text = summary(schemas[name], name)
             lines.append(f'class {name}({base}):\n    """{text}"""\n\n{body}')
     return "\n\n".join(lines) + "\n"
 
@@ -213,56 +215,63 @@ def summary(schema: Json, name: str) -> str:
     return text.replace('"', "'")
 
 
-def arguments_of(document: Json, operation: Json) -> tuple[list[str], str, str]:
-    """Return the arguments of a method, and the expressions of query and body."""
+def arguments_of(document: Json, operation: Json) -> tuple[list[str], str]:
+    """Return the arguments of a method, and those of ``call`` behind the path's values."""
     parameters = operation.get("parameters", ())
-    path = [each["name"] for each in parameters if each["in"] == "path"]
-    arguments = [f"{name}: str" for name in path]
-    asked = {each["name"]: type_of(each["schema"]) for each in parameters if each["in"] == "query"}
-    if asked:
-        named = [f"{safe(name)}: {optional(type_)} = None" for name, type_ in asked.items()]
-        query = "{" + ", ".join(f"{name!r}: {safe(name)}" for name in asked) + "}"
-        return [*arguments, "*", *named], query, "None"
+    arguments = [f"{each['name']}: str" for each in parameters if each["in"] == "path"]
+    if name := query_name(operation):
+        return [*arguments, f"**query: Unpack[{name}]"], ", query=query"
     schema = content_of(operation.get("requestBody", {}))
     if schema is None:
-        return arguments, "{}", "None"
+        return arguments, ""
     name = type_of(schema)
     described = document["components"]["schemas"].get(name, {})
     by_name = not any(map(keyword.iskeyword, described.get("required", ())))
     if described.get("properties") and by_name:
-        return [*arguments, *(["/"] if arguments else []), f"**body: Unpack[{name}]"], "{}", "body"
-    return [*arguments, f"body: {name}"], "{}", "body"
+        return [*arguments, *(["/"] if arguments else []), f"**body: Unpack[{name}]"], ", body=body"
+    return [*arguments, f"body: {name}"], ", body=body"
 
 
-def safe(name: str) -> str:
-    """Return a name that Python allows: ``from`` becomes ``from_``."""
-    return f"{name}_" if keyword.iskeyword(name) else name
+def query_name(operation: Json) -> str:
+    """Return the name of the type of an operation's query parameters; empty without any."""
+    asked = any(each["in"] == "query" for each in operation.get("parameters", ()))
+    words = METHODS[operation["operationId"]].split("_")
+    return "".join(word.title() for word in [*words, "query"]) if asked else ""
 
 
-def optional(type_: str) -> str:
-    """Return the type of an argument that may be left out."""
-    return type_ if "None" in type_.split(" | ") else f"{type_} | None"
+def query_types(document: Json) -> dict[str, Json]:
+    """Return a schema for the query parameters of each operation that has some."""
+    return {
+        name: {
+            "description": f"Parameters of `Methods.{METHODS[operation['operationId']]}`.",
+            "properties": {
+                each["name"]: {"anyOf": [each["schema"], {"type": "null"}]}
+                for each in operation["parameters"]
+                if each["in"] == "query"
+            },
+        }
+        for *_, operation in operations(document)
+        if (name := query_name(operation))
+    }
 
 
 def methods_page(document: Json) -> str:
     """Return a module of the client's methods; asyncio's are the same, typed to be awaited."""
-    bodies = schemas_of(document, bodies=True)
+    bodies = [*schemas_of(document, bodies=True), *query_types(document)]
     answers = [name for name in schemas_of(document, bodies=False) if name not in bodies]
     lines = [METHODS_HEAD]
     lines[0] = lines[0].format(answers=", ".join(answers), bodies=", ".join(bodies))
     awaited = []
     for method, path, operation in operations(document):
         name = METHODS[operation["operationId"]]
-        arguments, query, body = arguments_of(document, operation)
+        arguments, more = arguments_of(document, operation)
         signature = ", ".join(["self", *arguments])
         parts = ", ".join(f"{each!r}: {each}" for each in re.findall(r"{(\w+)}", path))
         answer = answer_of(operation)
         lines.append(
             f"    def {name}({signature}) -> {answer}:\n"
             f'        """{operation["summary"].rstrip(".")}."""\n'
-            f"        answer: {answer} = self.call({method!r}, {path!r}, {{{parts}}}, "
-            f"{query}, {body})\n"
-            f"        return answer"
+            f"        return self.call({method!r}, {path!r}, {{{parts}}}{more})"
         )
         awaited.append(f"    {name} = _awaited(Methods.{name})")
     lines.append(

@@ -1,8 +1,14 @@
-"""Bodies of requests to the bridge. Written from the OpenAPI document by scripts/client.py."""
+"""Bodies and parameters of requests to the bridge. Written from the OpenAPI document by scripts/client.py."""
 
 from __future__ import annotations
 
 from typing import Any, Literal, NotRequired, TypedDict
+
+
+class ExplainQuery(TypedDict):
+    """Parameters of `Methods.explain`."""
+
+    as_of: NotRequired[str | None]
 
 
 class Now(TypedDict):
@@ -58,6 +64,16 @@ AttributeTest = TypedDict(
         "exists": "NotRequired[bool | None]",
     },
 )
+
+
+class FindItemsQuery(TypedDict):
+    """Parameters of `Methods.find_items`."""
+
+    ids: NotRequired[list[str] | None]
+    q: NotRequired[str | None]
+    category: NotRequired[str | None]
+    cursor: NotRequired[str | None]
+    limit: NotRequired[int | None]
 
 
 class ListRequest(TypedDict):
@@ -155,6 +171,25 @@ class ListBody(TypedDict):
     min_position: NotRequired[int | LogPosition | None]
     timeout_ms: NotRequired[int]
     fields: NotRequired[list[Literal["details", "rank", "score", "was", "why"]] | None]
+
+
+class PopularQuery(TypedDict):
+    """Parameters of `Methods.popular`."""
+
+    n: NotRequired[int | None]
+    offset: NotRequired[int | None]
+    cursor: NotRequired[str | None]
+    exclude: NotRequired[list[str] | None]
+    filter: NotRequired[str | None]
+    boost: NotRequired[str | None]
+    category: NotRequired[str | None]
+    placement: NotRequired[str | None]
+    known: NotRequired[bool | None]
+    context: NotRequired[str | None]
+    min_position: NotRequired[str | None]
+    timeout_ms: NotRequired[int | None]
+    fields: NotRequired[list[Literal["details", "rank", "score", "was", "why"]] | None]
+    session: NotRequired[str | None]
 
 
 class KindBody(ListBody):

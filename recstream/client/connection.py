@@ -163,7 +163,6 @@ class Client(Methods):
         For one attempt.
     patience_s : float
         For all attempts of a request.
-    transport : httpx.BaseTransport, optional
     clock, sleep, draw : callable
         Time in seconds, waiting, and random numbers from 0 to 1.
     """
@@ -185,7 +184,7 @@ class Client(Methods):
         self._clock, self._sleep, self._draw = clock, sleep, draw
 
     def call(
-        self, method: str, path: str, values: dict[str, str], query: dict[str, Any], body: Any
+        self, method: str, path: str, values: dict[str, str], *, query: Any = None, body: Any = None
     ) -> Any:
         """Send a request until it succeeds, and return its answer.
 
@@ -194,7 +193,7 @@ class Client(Methods):
         RequestFailed
         """
         deadline = self._clock() + self._patience_s
-        attempts = Attempts(method, path, values, query, body, deadline, self._draw)
+        attempts = Attempts(method, path, values, query or {}, body, deadline, self._draw)
         while True:
             found: httpx.Response | httpx.RequestError
             try:
@@ -236,11 +235,11 @@ class AsyncClient(AsyncMethods):
         self._clock, self._sleep, self._draw = clock, sleep, draw
 
     async def call(
-        self, method: str, path: str, values: dict[str, str], query: dict[str, Any], body: Any
+        self, method: str, path: str, values: dict[str, str], *, query: Any = None, body: Any = None
     ) -> Any:
         """Send a request until it succeeds, and return its answer; see `Client.call`."""
         deadline = self._clock() + self._patience_s
-        attempts = Attempts(method, path, values, query, body, deadline, self._draw)
+        attempts = Attempts(method, path, values, query or {}, body, deadline, self._draw)
         while True:
             found: httpx.Response | httpx.RequestError
             try:

@@ -1,7 +1,7 @@
 """Methods of the clients. Written from the OpenAPI document by scripts/client.py."""
 
 from collections.abc import Callable, Coroutine
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, Unpack, cast
+from typing import Any, Concatenate, ParamSpec, TypeVar, Unpack, cast
 
 from recstream.client.answers import (
     EventsAnswer,
@@ -20,10 +20,13 @@ from recstream.client.answers import (
 )
 from recstream.client.bodies import (
     Event,
+    ExplainQuery,
+    FindItemsQuery,
     ItemFields,
     KindBody,
     ListBody,
     MergeRequest,
+    PopularQuery,
     RankBody,
     ShelfBody,
     UserFields,
@@ -45,173 +48,91 @@ class Methods:
     """A method for each operation; each raises `recstream.client.RequestFailed`."""
 
     def call(
-        self, method: str, path: str, values: dict[str, str], query: dict[str, Any], body: Any
+        self, method: str, path: str, values: dict[str, str], *, query: Any = None, body: Any = None
     ) -> Any:
         """Send a request until it succeeds, and return its answer."""
         raise NotImplementedError
 
     def send_events(self, body: list[Event] | Event) -> EventsAnswer:
         """Append events: one, an array, lines of JSON, or CloudEvents."""
-        answer: EventsAnswer = self.call("POST", "/v1/events", {}, {}, body)
-        return answer
+        return self.call("POST", "/v1/events", {}, body=body)
 
     def recommend(self, user: str, /, **body: Unpack[ListBody]) -> ListAnswer:
         """Return a user's list, shaped by the request."""
-        answer: ListAnswer = self.call(
-            "POST", "/v1/users/{user}/recommendations", {"user": user}, {}, body
-        )
-        return answer
+        return self.call("POST", "/v1/users/{user}/recommendations", {"user": user}, body=body)
 
-    def explain(self, user: str, item: str, *, as_of: str | None = None) -> Explanation:
+    def explain(self, user: str, item: str, **query: Unpack[ExplainQuery]) -> Explanation:
         """Return the contribution of each entry of a user's history to an item's score."""
-        answer: Explanation = self.call(
+        return self.call(
             "GET",
             "/v1/users/{user}/recommendations/{item}/explanation",
             {"user": user, "item": item},
-            {"as_of": as_of},
-            None,
+            query=query,
         )
-        return answer
 
     def recommend_for_visitor(self, **body: Unpack[VisitorRequest]) -> ListAnswer:
         """Compute a list for a visitor who viewed some items, by fold-in."""
-        answer: ListAnswer = self.call("POST", "/v1/recommendations", {}, {}, body)
-        return answer
+        return self.call("POST", "/v1/recommendations", {}, body=body)
 
     def rank(self, **body: Unpack[RankBody]) -> RankAnswer:
         """Order candidates, such as the results of a search, for a user or a visitor."""
-        answer: RankAnswer = self.call("POST", "/v1/rank", {}, {}, body)
-        return answer
+        return self.call("POST", "/v1/rank", {}, body=body)
 
-    def popular(
-        self,
-        *,
-        n: int | None = None,
-        offset: int | None = None,
-        cursor: str | None = None,
-        exclude: list[str] | None = None,
-        filter: str | None = None,
-        boost: str | None = None,
-        category: str | None = None,
-        placement: str | None = None,
-        known: bool | None = None,
-        context: str | None = None,
-        min_position: str | None = None,
-        timeout_ms: int | None = None,
-        fields: list[Literal["details", "rank", "score", "was", "why"]] | None = None,
-        session: str | None = None,
-    ) -> ListAnswer:
+    def popular(self, **query: Unpack[PopularQuery]) -> ListAnswer:
         """List items that are popular now."""
-        answer: ListAnswer = self.call(
-            "GET",
-            "/v1/popular",
-            {},
-            {
-                "n": n,
-                "offset": offset,
-                "cursor": cursor,
-                "exclude": exclude,
-                "filter": filter,
-                "boost": boost,
-                "category": category,
-                "placement": placement,
-                "known": known,
-                "context": context,
-                "min_position": min_position,
-                "timeout_ms": timeout_ms,
-                "fields": fields,
-                "session": session,
-            },
-            None,
-        )
-        return answer
+        return self.call("GET", "/v1/popular", {}, query=query)
 
     def shelves(self, user: str, /, **body: Unpack[ShelfBody]) -> ShelvesAnswer:
         """Return shelves of items related to a user's strongest items: because you viewed X."""
-        answer: ShelvesAnswer = self.call(
-            "POST", "/v1/users/{user}/shelves", {"user": user}, {}, body
-        )
-        return answer
+        return self.call("POST", "/v1/users/{user}/shelves", {"user": user}, body=body)
 
     def shelf(self, kind: str, /, **body: Unpack[KindBody]) -> KindAnswer:
         """Return items that are trending, newest or popular, also by category."""
-        answer: KindAnswer = self.call("POST", "/v1/shelves/{kind}", {"kind": kind}, {}, body)
-        return answer
+        return self.call("POST", "/v1/shelves/{kind}", {"kind": kind}, body=body)
 
     def bought_together(self, item: str, /, **body: Unpack[ListBody]) -> KindAnswer:
         """Return items that are likelier in a basket with this one: lift, shrunk towards 1."""
-        answer: KindAnswer = self.call(
-            "POST", "/v1/items/{item}/bought-together", {"item": item}, {}, body
-        )
-        return answer
+        return self.call("POST", "/v1/items/{item}/bought-together", {"item": item}, body=body)
 
     def again(self, user: str, /, **body: Unpack[ListBody]) -> KindAnswer:
         """Return items that a user is due to buy again, where repeats are normal."""
-        answer: KindAnswer = self.call("POST", "/v1/users/{user}/again", {"user": user}, {}, body)
-        return answer
+        return self.call("POST", "/v1/users/{user}/again", {"user": user}, body=body)
 
     def merge_session(self, user: str, body: MergeRequest) -> MergeAccepted:
         """Copy a session's events to a user who logged in."""
-        answer: MergeAccepted = self.call(
-            "POST", "/v1/users/{user}/merge", {"user": user}, {}, body
-        )
-        return answer
+        return self.call("POST", "/v1/users/{user}/merge", {"user": user}, body=body)
 
     def put_user(self, user: str, /, **body: Unpack[UserFields]) -> UserAccepted:
         """Set properties of a user, for rules and arms; null removes one, others stay."""
-        answer: UserAccepted = self.call("PUT", "/v1/users/{user}", {"user": user}, {}, body)
-        return answer
+        return self.call("PUT", "/v1/users/{user}", {"user": user}, body=body)
 
     def forget_user(self, user: str) -> ForgetAccepted:
         """Erase a user: events, history, lists."""
-        answer: ForgetAccepted = self.call("DELETE", "/v1/users/{user}", {"user": user}, {}, None)
-        return answer
+        return self.call("DELETE", "/v1/users/{user}", {"user": user})
 
-    def find_items(
-        self,
-        *,
-        ids: list[str] | None = None,
-        q: str | None = None,
-        category: str | None = None,
-        cursor: str | None = None,
-        limit: int | None = None,
-    ) -> ItemsPage:
+    def find_items(self, **query: Unpack[FindItemsQuery]) -> ItemsPage:
         """Search items by text and category, page by page."""
-        answer: ItemsPage = self.call(
-            "GET",
-            "/v1/items",
-            {},
-            {"ids": ids, "q": q, "category": category, "cursor": cursor, "limit": limit},
-            None,
-        )
-        return answer
+        return self.call("GET", "/v1/items", {}, query=query)
 
     def put_items(self, body: list[ItemFields] | ItemFields) -> ItemsAnswer:
         """Add or replace many items: an array, or lines of JSON."""
-        answer: ItemsAnswer = self.call("POST", "/v1/items", {}, {}, body)
-        return answer
+        return self.call("POST", "/v1/items", {}, body=body)
 
     def get_item(self, item: str) -> Item:
         """Return an item."""
-        answer: Item = self.call("GET", "/v1/items/{item}", {"item": item}, {}, None)
-        return answer
+        return self.call("GET", "/v1/items/{item}", {"item": item})
 
     def put_item(self, item: str, /, **body: Unpack[ItemFields]) -> Item:
         """Add an item or replace it."""
-        answer: Item = self.call("PUT", "/v1/items/{item}", {"item": item}, {}, body)
-        return answer
+        return self.call("PUT", "/v1/items/{item}", {"item": item}, body=body)
 
     def delete_item(self, item: str) -> None:
         """Delete an item from the catalogue and withdraw it from all lists."""
-        answer: None = self.call("DELETE", "/v1/items/{item}", {"item": item}, {}, None)
-        return answer
+        return self.call("DELETE", "/v1/items/{item}", {"item": item})
 
     def similar_items(self, item: str, /, **body: Unpack[ListBody]) -> SimilarAnswer:
         """List the items most similar to one, by behaviour and by content."""
-        answer: SimilarAnswer = self.call(
-            "POST", "/v1/items/{item}/similar", {"item": item}, {}, body
-        )
-        return answer
+        return self.call("POST", "/v1/items/{item}/similar", {"item": item}, body=body)
 
 
 class AsyncMethods:
