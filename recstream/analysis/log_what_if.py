@@ -15,7 +15,7 @@ import numpy as np
 from recstream.analysis.log_samples import Sample
 from recstream.core.evaluation import RankHistograms
 from recstream.core.generation import Generation
-from recstream.core.history import SettingsTimeline
+from recstream.core.history import SettingsTimeline, table_rows
 from recstream.core.ranking import item_ids, rank
 from recstream.core.records import PrequentialScore
 from recstream.core.steering import Steering
@@ -195,13 +195,6 @@ def _generation_at(generations: Generations, model: _Model, *, may_lack: bool) -
         return None
 
 
-class _Listed(NamedTuple):
-    generation: int
-    source: str
-    items: tuple[str, ...]
-    arm: str
-
-
 def _rank_of(items: Sequence[str], item: str | None) -> int:
     return items.index(item) + 1 if item in items else 0
 
@@ -229,15 +222,10 @@ def _summary(
     for each in compared:
         sample, listed = each.sample, each.sample.listed
         before = tuple(one.item for one in listed.items)
-        was.evaluate(
-            _Listed(listed.generation, listed.source, before, listed.arm),
-            sample.before,
-            sample.event,
-        )
         number = listed.generation if generation is None else generation
-        would.evaluate(
-            _Listed(number, listed.source, each.items, listed.arm), sample.before, sample.event
-        )
+        for scores, of, items in ((was, listed.generation, before), (would, number, each.items)):
+            row = table_rows.ListRow(of, listed.delta, items, listed.source, listed.arm)
+            scores.evaluate(row, sample.before, sample.event)
         items_was.update(before)
         items_would.update(each.items)
         n_changed += before != each.items

@@ -1,21 +1,13 @@
 """Evaluate published lists by the events that followed them, from the log alone."""
 
 from bisect import bisect_left
-from typing import NamedTuple
 
 from recstream.core.evaluation import RankHistograms, is_evaluated
 from recstream.core.events import Event
-from recstream.core.history import FoldSettings, History, SettingsTimeline
+from recstream.core.history import FoldSettings, History, table_rows
 from recstream.core.records import decode_recommendations
-from recstream.log import INTERACTIONS, RECOMMENDATIONS, ReadableLog, decode_or_skip, read_records
-from recstream.time_travel import PartitionFold, Watch
-
-
-class _Listed(NamedTuple):
-    generation: int
-    source: str
-    items: tuple[str, ...]
-    arm: str
+from recstream.log import RECOMMENDATIONS, ReadableLog, decode_or_skip, read_records
+from recstream.time_travel import Watch
 
 
 class ListsByOffset:
@@ -23,7 +15,7 @@ class ListsByOffset:
 
     def __init__(self, log: ReadableLog, partition: int) -> None:
         self._as_of: dict[str, list[int]] = {}
-        self._lists: dict[str, list[_Listed]] = {}
+        self._lists: dict[str, list[table_rows.ListRow]] = {}
         names: dict[str, str] = {}
         for record in read_records(log, RECOMMENDATIONS, partition):
             body = decode_or_skip(record, decode_recommendations)
@@ -31,10 +23,10 @@ class ListsByOffset:
                 items = tuple([names.setdefault(item.item, item.item) for item in body.items])
                 self._as_of.setdefault(body.user, []).append(body.as_of.offset)
                 self._lists.setdefault(body.user, []).append(
-                    _Listed(body.generation, body.source, items, body.arm)
+                    table_rows.ListRow(body.generation, body.delta, items, body.source, body.arm)
                 )
 
-    def before(self, user: str, offset: int) -> _Listed | None:
+    def before(self, user: str, offset: int) -> table_rows.ListRow | None:
         """Return the newest list as of an earlier event of the user."""
         at = bisect_left(self._as_of.get(user, []), offset)
         return self._lists[user][at - 1] if at else None
@@ -55,12 +47,3 @@ def evaluation_watch(lists: ListsByOffset, scores: RankHistograms) -> Watch:
             scores.evaluate(lists.before(before.user, offset), before, event)
 
     return watch
-
-
-def evaluate(
-    log: ReadableLog, timeline: SettingsTimeline, partition: int, scores: RankHistograms
-) -> None:
-    """Evaluate the lists of a partition by its events, from the first on."""
-    fold = PartitionFold(partition, log.partitions(INTERACTIONS), timeline)
-    fold.watch = evaluation_watch(ListsByOffset(log, partition), scores)
-    fold.advance(log)

@@ -20,11 +20,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from datasets import STREAMS, Events, gowalla
+from list_metrics import hits, recall_at
 from results import Row, save
 from scipy import sparse
+from tuned import as_dict
 
 from recstream.core.evaluation.held_out_lists import split_entries
-from recstream.core.evaluation.metrics import hits, recall_at
 from recstream.core.events import Event
 from recstream.core.generation import Generation
 from recstream.core.history import FoldSettings, History, apply
@@ -84,7 +85,7 @@ def split(
 ) -> tuple[Part, sparse.csr_matrix]:
     """Return a part to train on with what is asked, and the part held out."""
     generator = np.random.Generator(np.random.PCG64(0))
-    known, wanted = split_entries(matrix, 0.2, generator, at)
+    known, wanted, _ = split_entries(matrix, 0.2, generator, at)
     known.sort_indices()
     owners = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
     keys = owners.astype(np.int64) * matrix.shape[1] + matrix.indices
@@ -150,7 +151,7 @@ def systems(part: Part, *, threads: int) -> dict[str, dict[str, Any]]:
         if found.is_better:
             tuned = found.hyperparameters()
         chosen[system] = found.hyperparameters() if system == "full search" else tuned
-        print(f"    {system} {default_timer() - begun:.0f} s: {found.as_dict()}", flush=True)
+        print(f"    {system} {default_timer() - begun:.0f} s: {as_dict(found)}", flush=True)
     return chosen
 
 

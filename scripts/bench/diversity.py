@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 from hybrid import SHOPS, K, Split, generation_of, split_of
+from list_metrics import coverage
 
-from recstream.core.evaluation.metrics import coverage
 from recstream.core.generation import Generation
 from recstream.core.ranking import rank
 from recstream.core.steering import Diversity, Steering

@@ -17,10 +17,10 @@ import scipy.sparse as sp
 sys.path.insert(0, str(Path(__file__).parent))
 
 from datasets import gowalla
+from list_metrics import hits, recall_at
 from results import Row, save
 
 from recstream.core.als import ALS, ALSModel
-from recstream.core.evaluation.metrics import hits, recall_at
 
 N_FACTORS = 64
 LONGEST = 50

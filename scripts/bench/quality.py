@@ -19,10 +19,11 @@ from timeit import default_timer
 import hybrid
 import quality_neighbours
 from datasets import gowalla
+from list_metrics import quality
+from tuned import als_arguments, as_dict
 
 from recstream.core.als import ALS, Proportions
 from recstream.core.evaluation import SearchProgress, tune
-from recstream.core.evaluation.metrics import quality
 from recstream.core.evaluation.search import Choice, TuningResult
 from recstream.core.search import top_n
 
@@ -86,12 +87,12 @@ def of_factors(options: argparse.Namespace) -> None:
         )
     search_s = default_timer() - begun
     begun = default_timer()
-    model = ALS(**found.als_arguments(train), threads=options.threads).fit(train)
+    model = ALS(**als_arguments(found, train), threads=options.threads).fit(train)
     train_s = default_timer() - begun
     users = model.fold_in(train, threads=options.threads)
     ids, _ = top_n(users, model.item_factors, K, exclude=train, threads=options.threads)
     result = quality(ids, test, K)
-    print(json.dumps(found.as_dict()))
+    print(json.dumps(as_dict(found)))
     print(
         f"gowalla d {found.n_factors}: Recall@20 {result.recall:.4f} NDCG@20 {result.ndcg:.4f} "
         f"coverage {result.coverage:.3f} Gini {result.gini:.3f}; "

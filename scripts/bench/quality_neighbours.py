@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from list_metrics import hits, ndcg_at, quality, recall_at
 from scipy import sparse
+from tuned import als_arguments
 
 from recstream.core.als import ALS, typical_score
 from recstream.core.evaluation.held_out_lists import split_entries
-from recstream.core.evaluation.metrics import hits, ndcg_at, quality, recall_at
 from recstream.core.evaluation.search import TuningResult
 from recstream.core.neighbours import (
     BEHAVIOUR_VERSION,
@@ -101,11 +102,11 @@ def report(
 ) -> None:
     """Choose the weight on a fifth of the training part; print a table of the test part."""
     generator = np.random.Generator(np.random.PCG64(seed))
-    early, late = split_entries(train, 0.2, generator)
+    early, late, _ = split_entries(train, 0.2, generator)
     asked = np.flatnonzero(np.diff(late.indptr))
     if len(asked) > max_users:
         asked = np.sort(generator.choice(asked, max_users, replace=False))
-    made = parts(early, {**found.als_arguments(early), "threads": threads, "seed": seed}, asked)
+    made = parts(early, {**als_arguments(found, early), "threads": threads, "seed": seed}, asked)
     scores = {
         weight: quality(made.lists(weight, BEHAVIOUR_VERSION), late[asked], K).ndcg
         for weight in WEIGHTS
@@ -113,7 +114,7 @@ def report(
     chosen = max(scores, key=scores.__getitem__)
     print("validation NDCG@20 by w:", {w: round(score, 4) for w, score in scores.items()})
     asked = np.flatnonzero(np.diff(test.indptr))
-    made = parts(train, {**found.als_arguments(train), "threads": threads, "seed": seed}, asked)
+    made = parts(train, {**als_arguments(found, train), "threads": threads, "seed": seed}, asked)
     wanted = test[asked]
     n_wanted = np.diff(wanted.indptr)
     base: tuple[np.ndarray, np.ndarray] | None = None

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+from fading import fading_weights
 from prequential_replay import REPEAT_BINS, RepeatTable, ReplayConfig, count_repeats
 from session_peers import Question, Scorer, Training
 
 from recstream.core.als import ALS, typical_score
-from recstream.core.history import Row, fading_weights, stack
+from recstream.core.history import Row, stack
 from recstream.core.history.fold import FADE_ENTRIES
 from recstream.core.neighbours import (
     NeighbourScores,

@@ -28,9 +28,9 @@ import scipy.sparse as sp
 sys.path.insert(0, str(Path(__file__).parent))
 
 from datasets import gowalla
+from list_metrics import hits, recall_at
 
 from recstream.core.als import ALS
-from recstream.core.evaluation.metrics import hits, recall_at
 from recstream.core.search import top_n
 
 THREADS = 2

@@ -8,14 +8,12 @@ from recstream.analysis.log_samples import Sampler, sample_events
 from recstream.analysis.log_what_if import evaluate_what_if
 from recstream.analysis.ranges import parse_ranges
 from recstream.control import read_timeline
-from recstream.core.evaluation import RankHistograms
 from recstream.core.steering import Exclude, Steering
 from recstream.core.steering.rules import Condition
 from recstream.errors import InvalidInput, NotFound
 from recstream.log import INTERACTIONS
-from recstream.replay.evaluate import evaluate
 from recstream.time_travel import Generations, Snapshots
-from tests.replay.world import World
+from tests.replay.world import World, judged
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +56,7 @@ def compare(world, snapshots, limit=1000, ranges=None, store=None, **alternative
 
 def test_with_nothing_different_the_accuracy_is_what_was_published(stretch):
     world, snapshots = stretch
-    scores = RankHistograms()
-    for partition in range(2):
-        evaluate(world.log, read_timeline(world.log), partition, scores)
+    scores = judged(world)
 
     found = compare(world, snapshots)
 

@@ -2,19 +2,11 @@
 
 import pytest
 
-from recstream.control.reader import read_timeline
-from recstream.core.evaluation.online import RankHistograms, rank_of
+from recstream.core.evaluation.online import rank_of
 from recstream.core.records import decode_recommendations
 from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
-from recstream.replay.evaluate import ListsByOffset, evaluate
-from tests.replay.world import World
-
-
-def judged(world: World) -> RankHistograms:
-    scores = RankHistograms()
-    for partition in range(world.settings.partitions):
-        evaluate(world.log, read_timeline(world.log), partition, scores)
-    return scores
+from recstream.replay.evaluate import ListsByOffset
+from tests.replay.world import World, judged
 
 
 def test_a_replay_gives_the_numbers_that_the_worker_counted(eventful: World) -> None:

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from recstream.analysis.slices import Slice
-from recstream.control.reader import read_control, read_timeline
-from recstream.core.evaluation.online import RankHistograms
+from recstream.control.reader import read_control
 from recstream.core.ranking.explain import explain
 from recstream.core.records import (
     Recommendations,
@@ -19,12 +18,11 @@ from recstream.core.records import (
 from recstream.errors import LogFenced
 from recstream.log.port import NewRecord, Position, TopicPartition
 from recstream.log.topics import INTERACTIONS, RECOMMENDATIONS
-from recstream.replay.evaluate import evaluate
 from recstream.replay.run import ReplayPlan, replay
 from recstream.time_travel.list_diff import diff_lists
 from recstream.time_travel.service import Moment, TimeTravel
 from recstream.time_travel.snapshots import Snapshots
-from tests.replay.world import World, export_slice
+from tests.replay.world import World, export_slice, judged
 
 HIDE = {"action": "exclude", "name": "hide", "where": {"items": ["i00", "i02", "i04"]}}
 ARMS = [
@@ -122,9 +120,7 @@ def test_a_slice_carries_the_documents_that_its_lists_were_made_by(
 
 
 def test_a_replay_counts_arms_and_clicks_as_the_worker_did(steered: World) -> None:
-    scores = RankHistograms()
-    for partition in range(2):
-        evaluate(steered.log, read_timeline(steered.log), partition, scores)
+    scores = judged(steered)
 
     counted = steered.engine.status.scores
     assert scores.totals() == counted.totals()

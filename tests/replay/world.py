@@ -13,6 +13,7 @@ from recstream.analysis.slices import SliceManifest, export
 from recstream.catalogue import delete_record, upsert_record
 from recstream.control.reader import read_timeline
 from recstream.core.content.summary import summarise
+from recstream.core.evaluation import RankHistograms
 from recstream.core.events import Event, encode_event, from_timestamp_ms
 from recstream.core.generation.generation import Generation
 from recstream.core.history.settings_timeline import SettingsTimeline
@@ -40,6 +41,7 @@ from recstream.log.topics import (
     topic_specs,
 )
 from recstream.models import DirectoryStore, artifact_name, fetch, find_announcement, pack
+from recstream.replay.evaluate import ListsByOffset, evaluation_watch
 from recstream.replay.retrain import CatalogueReplay, snapshot
 from recstream.settings import Settings
 from recstream.time_travel import Snapshots
@@ -376,3 +378,13 @@ class WithMarkers:
     ) -> list[Record]:
         is_marker = offset >= self._log.high_watermark(topic, partition)
         return [] if is_marker else self._log.read(topic, partition, offset, max_records)
+
+
+def judged(world: World) -> RankHistograms:
+    """Return how a replay of all events judges the lists."""
+    scores, n_partitions = RankHistograms(), world.settings.partitions
+    for partition in range(n_partitions):
+        fold = PartitionFold(partition, n_partitions, read_timeline(world.log))
+        fold.watch = evaluation_watch(ListsByOffset(world.log, partition), scores)
+        fold.advance(world.log)
+    return scores

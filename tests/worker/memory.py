@@ -32,7 +32,7 @@ def ingest(engine: Engine, records: Sequence[Record]) -> None:
 
 
 class MemoryRows:
-    """A `RowStore` in memory."""
+    """The rows of a worker in memory."""
 
     def __init__(self) -> None:
         self.rows: dict[int, dict[bytes, bytes]] = {}

@@ -1,7 +1,7 @@
 """Evaluation of lists and models. In: held-out or following events. Out: metrics and decisions.
 
-Offline: `metrics`, `search` of hyper-parameters. In the stream: `gate` (the gate for a new generation)
-and `online` (hit rates of published lists). `scripts/bench/prequential_replay` replays data sets.
+Offline: `search` of hyper-parameters. In the stream: `gate` (the gate for a new generation) and `online`
+(hit rates of published lists). `scripts/bench` has metrics of lists, and replays data sets.
 """
 
 from recstream.core.evaluation.gate import HeldOut, evaluate_candidate, hold_out, n_held_out

@@ -110,12 +110,7 @@ def evaluate_candidate(
     *,
     threads: int = 1,
 ) -> GateResult:
-    """Return the gate result: recall of the candidate, of popularity and of the serving generation.
-
-    Parameters
-    ----------
-    half_life_ms : float
-    """
+    """Return the gate result: recall of the candidate, of popularity and of the serving generation."""
     if not held.items:
         return GateResult(
             users=0,

@@ -22,8 +22,8 @@ _CELLS = 1 << 22
 
 def split_entries(
     interactions: Any, part: float, generator: np.random.Generator, at: Any = None
-) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
-    """Split a matrix into a training and a test matrix.
+) -> tuple[sparse.csr_matrix, sparse.csr_matrix, Any]:
+    """Split a matrix into a training and a test matrix; return them and the times of the training part.
 
     Parameters
     ----------
@@ -33,19 +33,10 @@ def split_entries(
     generator : numpy.random.Generator
         Chooses among entries of one time, or among all if no times are given.
     at : (nnz,) sortable, optional
-        Times of the entries in CSR order; the newest are held out.
+        Times of the entries in CSR order; the newest are held out. Without them all are 0.
     """
-    train, test, _ = _split(interactions, part, generator, at)
-    return train, test
-
-
-def _split(
-    interactions: Any, part: float, generator: np.random.Generator, at: Any
-) -> tuple[sparse.csr_matrix, sparse.csr_matrix, Any]:
-    """Return `split_entries` and the times of the training part; zeros without times."""
     if not 0.0 < part < 1.0:
-        msg = f"part must lie between 0 and 1, got {part}"
-        raise InvalidInput(msg)
+        raise InvalidInput(f"part must lie between 0 and 1, got {part}")
     rows = as_csr_rows(interactions, "interactions")
     counts = np.diff(rows.indptr)
     owners = np.repeat(np.arange(len(rows)), counts)
@@ -87,8 +78,6 @@ class HeldOutLists:
         a random fifth.
     k : int
         Length of the lists.
-    generator : numpy.random.Generator
-    max_users, threads : int
 
     Attributes
     ----------
@@ -110,7 +99,7 @@ class HeldOutLists:
         max_users: int,
         threads: int,
     ) -> None:
-        self.matrix, wanted, self.at = _split(interactions, 0.2, generator, at)
+        self.matrix, wanted, self.at = split_entries(interactions, 0.2, generator, at)
         self._k, self._threads = k, threads
         counts = np.diff(self.matrix.indptr)
         self.mean_user_count = self.matrix.nnz / max(1, int(np.count_nonzero(counts)))

@@ -9,36 +9,15 @@ list; their number over the items shown by impressions with a ``rec_id`` is the 
 import math
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Protocol
 
 from recstream.core.events import Event, EventWeights, event_weight
-from recstream.core.history import History
+from recstream.core.history import History, table_rows
 from recstream.core.records import ClickCounts, PrequentialScore
 
 CUTS = (5, 10, 20)
 WINDOW_EVENTS = 1_000
 COLD_EVENTS = 5
 """Users with fewer events are cold."""
-
-
-class PublishedList(Protocol):
-    """What evaluation reads of a published list."""
-
-    @property
-    def generation(self) -> int:
-        """Number of the generation that ranked it."""
-
-    @property
-    def source(self) -> str:
-        """What ranked it, such as ``als`` or ``popular``."""
-
-    @property
-    def items(self) -> tuple[str, ...]:
-        """Item ids, best first."""
-
-    @property
-    def arm(self) -> str:
-        """Name of the A/B arm, empty without one."""
 
 
 class RankHistogram:
@@ -116,12 +95,12 @@ class RankHistograms:
                 histogram = self._histograms[name] = RankHistogram(self._window)
             histogram.add(rank)
 
-    def evaluate(self, listed: PublishedList | None, before: History, event: Event) -> None:
+    def evaluate(self, listed: table_rows.ListRow | None, before: History, event: Event) -> None:
         """Count the rank of an event's item in the list before the event.
 
         Parameters
         ----------
-        listed : PublishedList or None
+        listed : ListRow or None
             The user's newest list before the event; nothing is counted without one.
         before : History
             The user's history before the event.

@@ -29,7 +29,6 @@ from recstream.core.evaluation.successive_halving import (
 from recstream.core.neighbours import BEHAVIOUR_WEIGHT
 from recstream.core.numeric.arrays import Float64s
 from recstream.core.popularity import POPULARITY_WEIGHT
-from recstream.core.validation import as_csr_rows
 
 DEFAULT_WEIGHTS: Mapping[str, float] = {
     "behaviour_weight": BEHAVIOUR_WEIGHT,
@@ -77,36 +76,9 @@ class TuningResult:
         """Whether the winner's lists are better than those in force beyond noise."""
         return self.gain > MIN_ERRORS * self.error
 
-    def als_arguments(self, interactions: Any) -> dict[str, Any]:
-        """Return the arguments of `ALS` for a matrix of any size."""
-        rows = as_csr_rows(interactions, "interactions")
-        counts = rows.counts()
-        return {
-            "n_factors": self.n_factors,
-            "iterations": self.iterations,
-            **scaled(
-                asdict(self.choice.proportions),
-                n_items=rows.n_columns,
-                mean_user_count=float(counts.sum() / max(1, np.count_nonzero(counts))),
-            ),
-        }
-
     def hyperparameters(self) -> dict[str, Any]:
         """Return the choice as hyper-parameters of a training, in values of JSON."""
         return {"iterations": self.iterations, **self.choice.proportions.as_dict(), **self.weights}
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values for TOML or JSON; an infinite half-life is 0."""
-        half_life = self.choice.history_half_life
-        return {
-            "n_factors": self.n_factors,
-            **self.hyperparameters(),
-            "history_half_life": 0.0 if math.isinf(half_life) else half_life,
-            "metric": self.metric,
-            "score": self.score,
-            "gain": self.gain,
-            "error": self.error,
-        }
 
 
 def tune(
@@ -143,7 +115,6 @@ def tune(
         Number of candidates on the lowest rung, known starting points first.
     n_rungs : int
         3, or 1: try all candidates at full cost.
-    present : Proportions
     weights : mapping of str to float
         With ``present``, the configuration in force.
     fixed : collection of str

@@ -94,7 +94,6 @@ def successive_halving(
     ----------
     score : callable
         Returns a candidate's score on a rung, and the iterations of its best stage.
-    generator : numpy.random.Generator
     present : Proportions
         In force; a starting point as well.
     moves_half_life : bool

@@ -4,7 +4,6 @@ In: checked events in the order of the log, and settings. Out: histories, table 
 """
 
 from recstream.core.history import table_rows
-from recstream.core.history.fading import fading_weights
 from recstream.core.history.fold import (
     SEMANTICS,
     Entry,

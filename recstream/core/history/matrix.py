@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from recstream.core.columns import IdRows
-from recstream.core.history.fading import fading_weights
 from recstream.core.history.fold import FADE_ENTRIES, Entry, History
 from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s, csr_of
 from recstream.core.numeric.jit import compiled, helper, interpretable_below
@@ -90,7 +89,6 @@ def matrix_rows(
     weights, at_ms : (m,) float64, int64
     clock_ms : (n,) int64
         Time of each history's newest event.
-    half_life_ms : float
     """
     if columns.min(initial=0) < 0:
         known = columns >= 0
@@ -115,7 +113,7 @@ def matrix_rows(
 @functools.cache
 def _fading_by_age(n: int) -> Float32s:
     """Return the fading weights of ages below n, (n,)."""
-    return fading_weights(np.arange(n), FADE_ENTRIES)[::-1]
+    return np.exp2(-np.arange(n) / FADE_ENTRIES).astype(np.float32)
 
 
 @interpretable_below(lambda indptr, columns, *_: 8 * len(indptr) + 64 * len(columns))

@@ -84,8 +84,7 @@ class Popularity:
         """Return a state without events and with equal mixture weights."""
         lives = np.asarray(half_lives, np.float64)
         if lives.ndim != 1 or not len(lives) or not (lives > 0).all():
-            msg = f"half_lives must be numbers above 0, got {half_lives}"
-            raise InvalidInput(msg)
+            raise InvalidInput(f"half_lives must be numbers above 0, got {half_lives}")
         n_memories = len(lives)
         return cls(
             np.zeros((n_items, n_memories)),
@@ -130,8 +129,7 @@ class Popularity:
         """Return the rows of events, and the number of items after them; see `observe`."""
         rows = np.ascontiguousarray(items, np.int64)
         if rows.ndim != 1 or rows.min(initial=0) < 0:
-            msg = f"items must be a vector of rows of at least 0, got {rows!r}"
-            raise InvalidInput(msg)
+            raise InvalidInput(f"items must be a vector of rows of at least 0, got {rows!r}")
         return rows, max(self.n_items, int(rows.max(initial=-1)) + 1, n_items or 0)
 
     def prior(self, rows: Int64s | None = None, n_items: int | None = None) -> Float64s:
@@ -179,8 +177,7 @@ class Popularity:
         With a fixed m as ``n_items``, new items do not change the bias of the others.
         """
         if not (math.isfinite(beta) and beta >= 0):
-            msg = f"beta must be a finite number of at least 0, got {beta!r}"
-            raise InvalidInput(msg)
+            raise InvalidInput(f"beta must be a finite number of at least 0, got {beta!r}")
         m = max(1, self.n_items if n_items is None else n_items)
         prior = np.maximum(self.prior(rows, m), self.cold_item_prior(m))
         return np.asarray(beta * np.log(prior * m), np.float32)

@@ -134,11 +134,8 @@ def _as_csr(matrix: Any, name: str, *, with_weights: bool) -> tuple[Int64s, Int3
     """Return checked CSR arrays with ascending indices, repeated entries summed."""
     csr = matrix
     if matrix.format != "csr":
-        if matrix.format in (
-            "csc",
-            "bsr",
-            "coo",
-        ):  # scipy trusts their indices when it converts them
+        if matrix.format in ("csc", "bsr", "coo"):
+            # scipy trusts their indices when it converts them.
             _check_before_conversion(matrix, name)
         if matrix.format == "coo":  # repeated entries are summed
             matrix = sp.coo_matrix((_summable(matrix.data), matrix.coords), matrix.shape)

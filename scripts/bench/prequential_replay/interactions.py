@@ -1,7 +1,7 @@
 """Interactions of a replayed stream as flat arrays: one entry per (user, item), linked by user and by item.
 
 The counterpart of the histories table. An entry's weight fades with the user's events
-(`recstream.core.history.fading.fading_weights`) and grows by one with each event. Rows of users and rows of
+(`scripts/bench/fading.py`) and grows by one with each event. Rows of users and rows of
 items give an entry the same weight.
 """
 

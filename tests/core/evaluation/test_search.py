@@ -11,6 +11,7 @@ from recstream.core.evaluation.held_out_lists import split_entries
 from recstream.core.evaluation.search import tune
 from recstream.core.evaluation.successive_halving import SearchProgress
 from recstream.errors import InvalidInput
+from scripts.bench.tuned import als_arguments, as_dict
 
 
 def two_tastes(n_users: int = 60, n_items: int = 40, seed: int = 0) -> sparse.csr_matrix:
@@ -22,7 +23,7 @@ def two_tastes(n_users: int = 60, n_items: int = 40, seed: int = 0) -> sparse.cs
 def test_held_out_and_kept_entries_make_up_the_matrix() -> None:
     matrix = two_tastes()
 
-    train, test = split_entries(matrix, 0.2, np.random.default_rng(1))
+    train, test, _ = split_entries(matrix, 0.2, np.random.default_rng(1))
 
     assert (train + test != matrix).nnz == 0
     assert train.multiply(test).nnz == 0
@@ -33,7 +34,7 @@ def test_held_out_and_kept_entries_make_up_the_matrix() -> None:
 def test_the_newest_entries_are_held_out_when_times_are_known() -> None:
     matrix = sparse.csr_matrix(np.array([[1, 1, 1, 0], [0, 0, 0, 1], [1, 1, 0, 0]], np.float32))
 
-    train, test = split_entries(matrix, 0.5, np.random.default_rng(0), [5, 9, 7, 1, 2, 1])
+    train, test, _ = split_entries(matrix, 0.5, np.random.default_rng(0), [5, 9, 7, 1, 2, 1])
 
     assert test.toarray().tolist() == [[0, 1, 1, 0], [0, 0, 0, 0], [1, 0, 0, 0]]
     assert train.toarray().tolist() == [[1, 0, 0, 0], [0, 0, 0, 1], [0, 1, 0, 0]]
@@ -58,14 +59,14 @@ def test_the_search_is_repeatable() -> None:
         tune(two_tastes(), n_factors=8, iterations=2, candidates=3, threads=1) for _ in range(2)
     )
 
-    assert one.as_dict() == two.as_dict()
+    assert as_dict(one) == as_dict(two)
 
 
 def test_a_result_has_a_plain_form_and_trains_a_model() -> None:
     found = tune(two_tastes(), n_factors=8, iterations=2, candidates=3, threads=1)
 
-    assert json.loads(json.dumps(found.as_dict())) == found.as_dict()
-    model = ALS(**found.als_arguments(two_tastes()), threads=1).fit(two_tastes())
+    assert json.loads(json.dumps(as_dict(found))) == as_dict(found)
+    model = ALS(**als_arguments(found, two_tastes()), threads=1).fit(two_tastes())
     assert model.n_factors == 8
 
 

@@ -7,7 +7,7 @@ from scipy import sparse
 from recstream.core.als import ALS, Proportions
 from recstream.core.evaluation import TuningResult, tune
 from recstream.core.evaluation.held_out_lists import HeldOutLists
-from recstream.core.evaluation.metrics import hits, ndcg_at
+from scripts.bench.list_metrics import hits, ndcg_at
 
 N_ITEMS = 60
 SMALL = {"k": 5, "n_factors": 4, "iterations": 3, "candidates": 4, "n_rungs": 1, "threads": 1}

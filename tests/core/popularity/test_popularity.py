@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recstream.core.history.fading import fading_weights
 from recstream.core.popularity.order import in_order
 from recstream.core.popularity.popularity import Popularity, changed_rows, fit_popularity
 from recstream.errors import InvalidInput
+from scripts.bench.fading import fading_weights
 
 
 def slow_shares(items: list[int], n_items: int, half_life: float) -> np.ndarray:

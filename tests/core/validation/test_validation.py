@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from recstream.core.als import ALS, ALSModel, typical_score
 from recstream.core.content.nearest import FeatureIndex
 from recstream.core.evaluation.held_out_lists import split_entries
-from recstream.core.evaluation.metrics import hits, quality
 from recstream.core.search import ItemIndex, top_n
 from recstream.core.validation import as_csr_rows, as_excluded
 from recstream.errors import InvalidInput, ModelError
+from scripts.bench.list_metrics import hits, quality
 
 MATRIX = sp.csr_matrix(np.array([[1, 1, 0], [0, 1, 1], [1, 0, 1]], np.float32))
 MODEL = ALS(2, iterations=1, threads=1).fit(MATRIX)

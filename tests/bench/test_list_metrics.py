@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from recstream.core.evaluation import metrics
 from recstream.errors import InvalidInput
+from scripts.bench import list_metrics as metrics
 
 
 def rows(*test_items: list[int], n_items: int = 6) -> sparse.csr_array:

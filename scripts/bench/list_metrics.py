@@ -61,7 +61,7 @@ def hits(ids: Int32s, test: sparse.csr_array | sparse.csr_matrix) -> NDArray[np.
 def _as_rankings(ids: Any) -> NDArray[Any]:
     """Return checked rankings, (b, n) int."""
     array = np.asarray(ids)
-    if array.ndim != 2 or array.dtype.kind not in "iu":  # noqa: PLR2004
+    if array.ndim != 2 or array.dtype.kind not in "iu":
         raise InvalidInput(f"ids must be rows of items, got {array.dtype} of shape {array.shape}")
     return array
 
