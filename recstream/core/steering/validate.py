@@ -72,6 +72,12 @@ def decode_steering(raw: bytes | str) -> Steering:
     )
 
 
+def _require(is_valid: object, message: str, pointer: str = "") -> None:
+    """Raise `InvalidSteering` unless a part of a document is valid."""
+    if not is_valid:
+        raise InvalidSteering(message, pointer=pointer)
+
+
 def check_steering(steering: Steering) -> Steering:
     """Return the document if it is consistent and within limits.
 
@@ -79,19 +85,14 @@ def check_steering(steering: Steering) -> Steering:
     ------
     InvalidSteering
     """
-    if len(encode_steering(steering)) > MAX_BYTES:
-        raise InvalidSteering(
-            f"expected at most {MAX_BYTES} bytes, got {len(encode_steering(steering))}"
-        )
+    n_bytes = len(encode_steering(steering))
+    _require(n_bytes <= MAX_BYTES, f"expected at most {MAX_BYTES} bytes, got {n_bytes}")
     _check_rules(steering.rules, "/rules")
     _check_blend(steering.blend, "/blend")
     names: set[str] = set()
     for at, arm in enumerate(steering.arms):
-        if arm.name in names:
-            raise InvalidSteering(
-                f"arms must have names of their own, {arm.name!r} comes twice",
-                pointer=f"/arms/{at}/name",
-            )
+        message = f"arms must have names of their own, {arm.name!r} comes twice"
+        _require(arm.name not in names, message, f"/arms/{at}/name")
         names.add(arm.name)
         _check_arm(arm, f"/arms/{at}", {rule.name for rule in steering.rules})
         _check_rules(steering.resolved[at].rules, f"/arms/{at}/rules")
@@ -107,16 +108,11 @@ def _check_placements(steering: Steering) -> None:
     arms = {arm.name: arm for arm in steering.arms}
     for at, place in enumerate(steering.placements):
         pointer = f"/placements/{at}"
-        if steering.placement(place.name) is not place or not place.name.isprintable():
-            raise InvalidSteering(
-                f"placements must have printable names of their own, got {place.name!r}",
-                pointer=f"{pointer}/name",
-            )
-        if place.arm and place.arm not in arms:
-            raise InvalidSteering(
-                f"no arm is named {place.arm!r}; known: {', '.join(arms) or 'none'}",
-                pointer=f"{pointer}/arm",
-            )
+        is_own = steering.placement(place.name) is place and place.name.isprintable()
+        message = f"placements must have printable names of their own, got {place.name!r}"
+        _require(is_own, message, f"{pointer}/name")
+        message = f"no arm is named {place.arm!r}; known: {', '.join(arms) or 'none'}"
+        _require(not place.arm or place.arm in arms, message, f"{pointer}/arm")
         known = {rule.name for arm in steering.resolved for rule in arm.rules}
         _check_without(place.without, known, pointer)
         if place.blend is not None:
@@ -143,10 +139,9 @@ def check_request(request: ListRequest, steering: Steering | None) -> ListReques
             pointer="/placement",
         )
     shaping = [*request.boost, *([] if request.filter is None else [request.filter])]
-    if (n_bytes := len(msgspec.json.encode(shaping))) > MAX_BYTES:
-        raise InvalidSteering(
-            f"expected filter and boost of at most {MAX_BYTES} bytes, got {n_bytes}"
-        )
+    n_bytes = len(msgspec.json.encode(shaping))
+    message = f"expected filter and boost of at most {MAX_BYTES} bytes, got {n_bytes}"
+    _require(n_bytes <= MAX_BYTES, message)
     n_tests = 0
     if request.filter is not None:
         n_tests += _check_condition(request.filter, "/filter", 1) + _n_attributes(request.filter)
@@ -173,10 +168,8 @@ def _n_attributes(condition: Condition) -> int:
 
 def _check_arm(arm: Arm, pointer: str, known: set[str]) -> None:
     """Raise unless an arm is valid; ``known`` are the names of the document's rules."""
-    if not arm.name.isprintable() or not arm.name.strip():
-        raise InvalidSteering(
-            f"an arm's name must be printable, got {arm.name!r}", pointer=f"{pointer}/name"
-        )
+    is_named = arm.name.isprintable() and arm.name.strip()
+    _require(is_named, f"an arm's name must be printable, got {arm.name!r}", f"{pointer}/name")
     _check_without(arm.without, known, pointer)
     if arm.blend is not None:
         _check_blend(arm.blend, f"{pointer}/blend")
@@ -187,40 +180,30 @@ def _check_arm(arm: Arm, pointer: str, known: set[str]) -> None:
 
 def _check_without(without: tuple[str, ...], known: set[str], pointer: str) -> None:
     for place, name in enumerate(without):
-        if name not in known:
-            raise InvalidSteering(
-                f"no rule is named {name!r}; known: {', '.join(sorted(known)) or 'none'}",
-                pointer=f"{pointer}/without/{place}",
-            )
+        message = f"no rule is named {name!r}; known: {', '.join(sorted(known)) or 'none'}"
+        _require(name in known, message, f"{pointer}/without/{place}")
 
 
 def _check_audience(when: Audience | None, pointer: str) -> None:
     if when is None:
         return
-    if not when.user and not when.context:
-        raise InvalidSteering("expected tests of user or context", pointer=pointer)
+    _require(when.user or when.context, "expected tests of user or context", pointer)
     for name, tests in (("user", when.user), ("context", when.context)):
         if tests is not None:
             _check_attributes(tests, f"{pointer}/{name}")
         for of, test in (tests or {}).items():
-            if isinstance(test.min, Now) or isinstance(test.max, Now):
-                raise InvalidSteering(
-                    "expected no bound relative to now", pointer=f"{pointer}/{name}/{of}"
-                )
+            is_fixed = not (isinstance(test.min, Now) or isinstance(test.max, Now))
+            _require(is_fixed, "expected no bound relative to now", f"{pointer}/{name}/{of}")
 
 
 def _check_folding(arm: Arm, pointer: str) -> None:
     """Raise unless an arm's fold settings are valid."""
-    if arm.half_life_ms is not None and not math.isfinite(arm.half_life_ms):
-        raise InvalidSteering(
-            "expected a number of milliseconds", pointer=f"{pointer}/half_life_ms"
-        )
+    is_number = arm.half_life_ms is None or math.isfinite(arm.half_life_ms)
+    _require(is_number, "expected a number of milliseconds", f"{pointer}/half_life_ms")
+    known = EventWeights.__struct_fields__
     for name, weight in (arm.weights or {}).items():
-        if name not in EventWeights.__struct_fields__:
-            raise InvalidSteering(
-                f"expected one of {', '.join(EventWeights.__struct_fields__)}, got {name!r}",
-                pointer=f"{pointer}/weights",
-            )
+        message = f"expected one of {', '.join(known)}, got {name!r}"
+        _require(name in known, message, f"{pointer}/weights")
         try:
             EventWeights(**{name: weight})
         except InvalidSetting as error:
@@ -228,49 +211,39 @@ def _check_folding(arm: Arm, pointer: str) -> None:
 
 
 def _check_blend(blend: Blend, pointer: str) -> None:
-    if not any(getattr(blend, name) > 0.0 for name in blend.__struct_fields__):
-        raise InvalidSteering("one source of scores at least must be above 0", pointer=pointer)
+    has_source = any(getattr(blend, name) > 0.0 for name in blend.__struct_fields__)
+    _require(has_source, "one source of scores at least must be above 0", pointer)
 
 
 def _check_rules(rules: tuple[Rule, ...], pointer: str) -> None:
     """Raise unless rules are few, have distinct names, and surely do not contradict each other."""
-    if len(rules) > MAX_RULES:
-        raise InvalidSteering(
-            f"expected at most {MAX_RULES} rules, got {len(rules)}", pointer=pointer
-        )
+    message = f"expected at most {MAX_RULES} rules, got {len(rules)}"
+    _require(len(rules) <= MAX_RULES, message, pointer)
     names: set[str] = set()
     places: dict[int, str] = {}
     pinned: dict[str, str] = {}
     n_conditions = 0
     for at, rule in enumerate(rules):
         where = f"{pointer}/{at}"
-        if not rule.name.isprintable():
-            raise InvalidSteering(
-                f"a rule's name must be printable, got {rule.name!r}", pointer=f"{where}/name"
-            )
-        if rule.name in names:
-            raise InvalidSteering(
-                f"rules must have names of their own, {rule.name!r} comes twice",
-                pointer=f"{where}/name",
-            )
+        message = f"a rule's name must be printable, got {rule.name!r}"
+        _require(rule.name.isprintable(), message, f"{where}/name")
+        message = f"rules must have names of their own, {rule.name!r} comes twice"
+        _require(rule.name not in names, message, f"{where}/name")
         names.add(rule.name)
         _check_audience(rule.when, f"{where}/when")
         if isinstance(rule, Pin):
             for offset, item in enumerate(rule.items):
                 other = pinned.get(item, places.get(rule.at + offset))
-                if other is not None:
-                    raise InvalidSteering(
-                        f"rule {rule.name!r} pins {item!r} to place {rule.at + offset}, "
-                        f"rule {other!r} has that item or that place already",
-                        pointer=f"{where}/items/{offset}",
-                    )
+                message = (
+                    f"rule {rule.name!r} pins {item!r} to place {rule.at + offset}, "
+                    f"rule {other!r} has that item or that place already"
+                )
+                _require(other is None, message, f"{where}/items/{offset}")
                 pinned[item] = places[rule.at + offset] = rule.name
         else:
             n_conditions += _check_condition(rule.where, f"{where}/where", 1)
-    if n_conditions > MAX_CONDITIONS:
-        raise InvalidSteering(
-            f"expected at most {MAX_CONDITIONS} conditions, got {n_conditions}", pointer=pointer
-        )
+    message = f"expected at most {MAX_CONDITIONS} conditions, got {n_conditions}"
+    _require(n_conditions <= MAX_CONDITIONS, message, pointer)
     _check_pins(rules, pinned, pointer)
 
 
@@ -290,12 +263,9 @@ def _check_pins(rules: tuple[Rule, ...], pinned: dict[str, str], pointer: str) -
 
 def _check_condition(condition: Condition, pointer: str, depth: int) -> int:
     """Return the number of conditions in one; raise if one of them is invalid."""
-    if depth > MAX_DEPTH:
-        raise InvalidSteering(
-            f"conditions may be nested {MAX_DEPTH} deep, got more", pointer=pointer
-        )
-    if condition == Condition():
-        raise InvalidSteering("a condition must say something, got {}", pointer=pointer)
+    message = f"conditions may be nested {MAX_DEPTH} deep, got more"
+    _require(depth <= MAX_DEPTH, message, pointer)
+    _require(condition != Condition(), "a condition must say something, got {}", pointer)
     _check_fields(condition, pointer)
     n_conditions = 1
     for place, part in _inner(condition):
@@ -307,22 +277,20 @@ def _check_fields(condition: Condition, pointer: str) -> None:
     """Raise unless each field of a condition is valid; inner conditions are not checked."""
     for name in ("category", "brand"):
         texts: Texts | None = getattr(condition, name)
-        if texts is not None and (not texts or len(texts) > MAX_VALUES or "" in as_texts(texts)):
-            raise InvalidSteering(
-                f"expected a text, or 1 to {MAX_VALUES} of them", pointer=f"{pointer}/{name}"
-            )
+        is_valid = texts is None or (0 < len(texts) <= MAX_VALUES and "" not in as_texts(texts))
+        message = f"expected a text, or 1 to {MAX_VALUES} of them"
+        _require(is_valid, message, f"{pointer}/{name}")
     for name in ("price", "users", "from_", "until"):
         span: Range | Moments | None = getattr(condition, name)
         if span is not None:
             place = f"{pointer}/{name.rstrip('_')}"
             _check_bounds(span.min, span.max, place, is_time=isinstance(span, Moments))
-    if condition.items == ():
-        raise InvalidSteering("expected at least one item", pointer=f"{pointer}/items")
+    _require(condition.items != (), "expected at least one item", f"{pointer}/items")
     if condition.attributes is not None:
         _check_attributes(condition.attributes, f"{pointer}/attributes")
     for name in ("all", "any"):
-        if getattr(condition, name) == ():
-            raise InvalidSteering("expected at least one condition", pointer=f"{pointer}/{name}")
+        has_part = getattr(condition, name) != ()
+        _require(has_part, "expected at least one condition", f"{pointer}/{name}")
 
 
 def _inner(condition: Condition) -> Iterator[tuple[str, Condition]]:
@@ -338,26 +306,21 @@ def _check_bounds(
     least: Bound | None, most: Bound | None, pointer: str, *, is_time: bool = False
 ) -> None:
     for name, bound in (("min", least), ("max", most)):
-        if is_time and isinstance(bound, str) and moment_ms(bound) is None:
-            raise InvalidSteering(
-                f"expected a time like 2026-11-22T10:00:00Z, got {bound!r}",
-                pointer=f"{pointer}/{name}",
-            )
-        if isinstance(bound, float) and not math.isfinite(bound):
-            raise InvalidSteering("expected a finite number", pointer=f"{pointer}/{name}")
-    if least is None and most is None:
-        raise InvalidSteering("expected min, max or both", pointer=pointer)
+        is_known = not (is_time and isinstance(bound, str)) or moment_ms(bound) is not None
+        message = f"expected a time like 2026-11-22T10:00:00Z, got {bound!r}"
+        _require(is_known, message, f"{pointer}/{name}")
+        is_finite = not isinstance(bound, float) or math.isfinite(bound)
+        _require(is_finite, "expected a finite number", f"{pointer}/{name}")
+    _require(not (least is None and most is None), "expected min, max or both", pointer)
     if isinstance(least, Now) and isinstance(most, Now):
         least, most = least.now, most.now
     if isinstance(least, Now) or isinstance(most, Now):
         return
     if least is not None and most is not None:
-        if isinstance(least, str) is not isinstance(most, str):
-            raise InvalidSteering(
-                "min and max must both be numbers or both be text", pointer=pointer
-            )
-        if _is_above(least, most, is_time=is_time):
-            raise InvalidSteering(f"min {least!r} is above max {most!r}", pointer=pointer)
+        are_alike = isinstance(least, str) is isinstance(most, str)
+        _require(are_alike, "min and max must both be numbers or both be text", pointer)
+        is_above = _is_above(least, most, is_time=is_time)
+        _require(not is_above, f"min {least!r} is above max {most!r}", pointer)
 
 
 def _is_above(least: Any, most: Any, *, is_time: bool) -> bool:
@@ -371,15 +334,12 @@ def _is_above(least: Any, most: Any, *, is_time: bool) -> bool:
 
 
 def _check_attributes(attributes: dict[str, AttributeTest], pointer: str) -> None:
-    if not attributes:
-        raise InvalidSteering("expected at least one attribute", pointer=pointer)
+    _require(attributes, "expected at least one attribute", pointer)
     for name, test in attributes.items():
         where = f"{pointer}/{name}"
-        if test == AttributeTest():
-            raise InvalidSteering("expected eq, in, min, max or exists", pointer=where)
-        if test.one_of == ():
-            raise InvalidSteering("expected at least one value", pointer=f"{where}/in")
+        _require(test != AttributeTest(), "expected eq, in, min, max or exists", where)
+        _require(test.one_of != (), "expected at least one value", f"{where}/in")
         if test.min is not None or test.max is not None:
             _check_bounds(test.min, test.max, where)
-        if test.exists is False and test != AttributeTest(exists=False):
-            raise InvalidSteering("what does not exist has no value to test", pointer=where)
+        is_alone = test.exists is not False or test == AttributeTest(exists=False)
+        _require(is_alone, "what does not exist has no value to test", where)
