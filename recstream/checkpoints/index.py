@@ -1,4 +1,4 @@
-"""Checkpoints of a log: which there are, the newest that can be used, and their store."""
+"""Checkpoints of a log: which there are, the newest that can be used, their store, the audit horizon."""
 
 import hashlib
 import logging
@@ -9,6 +9,7 @@ from recstream.checkpoints.manifest import Manifest, decode_manifest, encode_man
 from recstream.control import read_control
 from recstream.core.records import Forgotten
 from recstream.errors import (
+    BeyondHorizon,
     CheckpointCorrupt,
     CheckpointError,
     ModelStoreUnavailable,
@@ -284,3 +285,27 @@ def _are_apart(one: Manifest, other: Manifest, settings: Settings) -> bool:
 def open_checkpoints(event_log: EventLog, settings: Settings) -> Checkpoints:
     """Return a log's checkpoints in the store that the settings name."""
     return Checkpoints(event_log, open_store(settings.checkpoints_url, "checkpoints"))
+
+
+def audit_horizon(checkpoints: Checkpoints, partition: int) -> int:
+    """Return the audit horizon: the first offset from which a partition's histories can be derived at every offset.
+
+    0 while the log holds all events; else the oldest checkpoint that is stored and that the events
+    still continue. Without one, the log's end: nothing of the past can be answered.
+    """
+    event_log = checkpoints.log
+    earliest = event_log.earliest(INTERACTIONS, partition)
+    if earliest == 0:
+        return 0
+    reached = [each.offset for each in checkpoints.stored(partition) if each.offset >= earliest]
+    return min(reached, default=event_log.high_watermark(INTERACTIONS, partition))
+
+
+def require_within_horizon(checkpoints: Checkpoints, partition: int, offset: int) -> None:
+    """Raise `BeyondHorizon` if histories as of an offset can't be derived any more."""
+    horizon = audit_horizon(checkpoints, partition)
+    if offset < horizon:
+        raise BeyondHorizon(
+            f"{INTERACTIONS}[{partition}] answers from offset {horizon} on (audit_horizon), got "
+            f"offset {offset}; older events were pruned by the retention settings"
+        )

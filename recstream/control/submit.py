@@ -58,7 +58,6 @@ def wait_for(answer: Callable[[], T | None], timeout_s: float, late: Callable[[]
     ----------
     answer : callable
         Returns the answer, or None.
-    timeout_s : float
     late : callable
         Returns what to say if none came.
 

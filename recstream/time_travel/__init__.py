@@ -3,11 +3,10 @@
 In: a log, a model store, a folder for snapshots. Out: lists of the past, and how two of them differ.
 """
 
-from recstream.time_travel.changes import Change, compare
 from recstream.time_travel.derive import derive
 from recstream.time_travel.fold import PartitionFold, Watch, fold_from, state_digest
 from recstream.time_travel.generations import Generations
-from recstream.time_travel.list_diff import ListDiff, diff_lists
+from recstream.time_travel.list_diff import Change, ListDiff, compare, diff_lists
 from recstream.time_travel.moment import Moment, moment
 from recstream.time_travel.service import AsOfList, HistoryEvent, TimeTravel
 from recstream.time_travel.snapshot_table import ListPosition

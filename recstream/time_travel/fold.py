@@ -132,7 +132,6 @@ class PartitionFold:
 
         Parameters
         ----------
-        wanted : mapping, optional
         progress : callable
             Called with the number of events folded since the last call.
         """

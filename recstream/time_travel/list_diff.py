@@ -1,20 +1,55 @@
 """Compare the lists of a user at two moments: what each published list in between changed, and why."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
 
 from recstream.control import read_timeline
 from recstream.core.history import SettingsTimeline
-from recstream.core.records import Recommendations
+from recstream.core.records import Recommendations, RecommendedItem
 from recstream.core.steering import Steering
 from recstream.errors import InvalidInput
-from recstream.time_travel.changes import Change, compare
 from recstream.time_travel.moment import Moment
 from recstream.time_travel.service import TimeTravel
 from recstream.time_travel.snapshot_table import ListPosition
 
 MAX_EVENTS_BETWEEN = 10_000
+
+
+class Moved(msgspec.Struct, frozen=True, kw_only=True):
+    """An item's rank in two lists; 0 if it is not in the list."""
+
+    item: str
+    before: int
+    after: int
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """How two lists differ."""
+
+    entered: tuple[Moved, ...]
+    left: tuple[Moved, ...]
+    moved: tuple[Moved, ...]
+
+
+def compare(before: Sequence[RecommendedItem], after: Sequence[RecommendedItem]) -> Change:
+    """Return which items entered, left and moved between two lists, by rank."""
+    old = {item.item: item.rank for item in before}
+    new = {item.item: item.rank for item in after}
+    return Change(
+        entered=tuple(
+            Moved(item=item, before=0, after=rank) for item, rank in new.items() if item not in old
+        ),
+        left=tuple(
+            Moved(item=item, before=rank, after=0) for item, rank in old.items() if item not in new
+        ),
+        moved=tuple(
+            Moved(item=item, before=old[item], after=rank)
+            for item, rank in new.items()
+            if item in old and old[item] != rank
+        ),
+    )
 
 
 class EventBetween(msgspec.Struct, frozen=True, kw_only=True):

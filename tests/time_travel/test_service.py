@@ -10,9 +10,8 @@ from recstream.core.records import Recommendations, RecommendedItem, decode_reco
 from recstream.errors import InvalidInput, NotFound
 from recstream.log.port import NewRecord
 from recstream.log.topics import INTERACTIONS, MODELS, RECOMMENDATIONS
-from recstream.time_travel.changes import compare
 from recstream.time_travel.generations import Generations
-from recstream.time_travel.list_diff import diff_lists
+from recstream.time_travel.list_diff import compare, diff_lists
 from recstream.time_travel.moment import Moment, moment
 from recstream.time_travel.service import TimeTravel
 from recstream.time_travel.snapshots import Snapshots

@@ -15,8 +15,7 @@ from recstream.core.records import AsOf, Item, Recommendations, RecommendedItem
 from recstream.log.port import EventLog, NewRecord, TopicPartition
 from recstream.log.topics import CATALOGUE, INTERACTIONS, RECOMMENDATIONS
 from recstream.settings import Settings
-from recstream.time_travel.changes import compare
-from recstream.time_travel.list_diff import EventBetween, ListDiff, Step
+from recstream.time_travel.list_diff import EventBetween, ListDiff, Step, compare
 
 
 def append_list(event_log: EventLog) -> None:

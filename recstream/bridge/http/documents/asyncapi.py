@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from recstream import __version__
-from recstream.bridge.http.documents.schemas import schemas_of
+from recstream.bridge.http.documents.openapi import schemas_of
 from recstream.bridge.push.protocol import (
     SUBPROTOCOL,
     CloseCode,

@@ -1,5 +1,6 @@
 """``/openapi.json`` (OpenAPI 3.1), generated from the endpoints and their structs."""
 
+import inspect
 import re
 from collections.abc import Iterable, Sequence
 from http import HTTPStatus
@@ -8,10 +9,10 @@ from typing import Any
 import msgspec
 
 from recstream import __version__
-from recstream.bridge.http.documents.schemas import schemas_of
 from recstream.bridge.http.problems import HTML, PROBLEM_JSON, Problem
 from recstream.bridge.http.routing import Endpoint
 
+_REF = "#/components/schemas/{name}"
 _VARIABLE = re.compile(r"<(?:[a-z]+:)?([a-z_]+)>")
 _ALWAYS = {
     400: "Invalid request",
@@ -59,6 +60,18 @@ def openapi(endpoints: Sequence[Endpoint]) -> bytes:
         },
     }
     return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
+
+
+def schemas_of(types: Iterable[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return a schema for each type, and the components that the schemas refer to by name.
+
+    Descriptions have no indent, whichever version of msgspec or Python reads the docstrings.
+    """
+    schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
+    for component in components.values():
+        if "description" in component:
+            component["description"] = inspect.cleandoc(component["description"])
+    return schemas, components
 
 
 def _types(endpoints: Iterable[Endpoint]) -> Iterable[Any]:

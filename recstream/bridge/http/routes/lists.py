@@ -21,7 +21,7 @@ from recstream.core.ranking import Explanation
 from recstream.core.records import Recommendations
 from recstream.core.serving import Unranked
 from recstream.errors import InvalidInput
-from recstream.time_travel import ListDiff, moment
+from recstream.time_travel import ListDiff, diff_lists, moment
 
 MAX_CANDIDATES = 1_000
 _PROBLEMS = {
@@ -166,7 +166,8 @@ class ListRoutes:
             raise InvalidInput(
                 "as_of returns the list as it was published; omit every other parameter but n"
             )
-        found = self._time_travel.list_at(user, query.as_of)
+        when = moment(query.as_of)
+        found = self._time_travel.ask(lambda travel: travel.list_at(user, when))
         body = msgspec.structs.replace(found.list, items=found.list.items[: query.n])
         response = json_response(body)
         if found.is_identical is not None:
@@ -176,7 +177,8 @@ class ListRoutes:
     @route("GET", "/v1/users/<user>/diff", problems={422: "a or b is not a moment"})
     def get_diff(self, user: str, query: DiffQuery) -> ListDiff:
         """Compare a user's lists at two moments: items that entered, left and moved, and why."""
-        return self._time_travel.diff(user, query.a, query.b)
+        a, b = moment(query.a), moment(query.b)
+        return self._time_travel.ask(lambda travel: diff_lists(travel, user, a, b))
 
     @route(
         "GET",

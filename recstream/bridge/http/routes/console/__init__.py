@@ -5,7 +5,6 @@ In: `Deps` and requests. Out: structs that `recstream.bridge.http.routing` turns
 
 from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.routes.console.dead_letters import DeadLetterRoutes
-from recstream.bridge.http.routes.console.item_lists import ItemListRoutes
 from recstream.bridge.http.routes.console.lists import PublishedListRoutes
 from recstream.bridge.http.routes.console.search import SearchRoutes
 from recstream.bridge.http.routes.console.slices import SliceRoutes
@@ -18,7 +17,6 @@ __all__ = ["console_routes"]
 _ROUTES = (
     SearchRoutes,
     UserSearchRoutes,
-    ItemListRoutes,
     PublishedListRoutes,
     WhatIfRoutes,
     DeadLetterRoutes,
