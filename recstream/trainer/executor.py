@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from recstream.core.als import Iteration
 from recstream.core.generation import Generation
-from recstream.core.records import GateResult
+from recstream.core.records import GateResult, TrainingProgress
 from recstream.errors import ModelStoreUnavailable
 from recstream.settings import Settings
 from recstream.trainer.deltas import Deltas, Publisher, StoredArtifact
@@ -133,8 +133,9 @@ class TrainingExecutor:
             chosen = {**chosen, "n_factors": 0}
         may_raise = not names_popularity(self._settings)
         job = TrainingJob(snapshot, parent, number, chosen, self._settings.seed, may_raise)
-        self._publisher.publish_progress(
-            "training", job.number, detail=f"{snapshot.histories.n_users} users"
+        detail = f"{snapshot.histories.n_users} users"
+        self._publisher.publish_status(
+            TrainingProgress(state="training", generation=number, detail=detail)
         )
         self._submit(job, is_forced=is_forced)
 
@@ -218,13 +219,15 @@ class TrainingExecutor:
         total = int(self._chosen["iterations"])
 
         def publish(iteration: Iteration) -> None:
-            self._publisher.publish_progress(
-                "training",
-                job.number,
-                iteration=iteration.number,
-                iterations=total,
-                seconds=monotonic() - begun,
-                detail=iteration.note,
+            self._publisher.publish_status(
+                TrainingProgress(
+                    state="training",
+                    generation=job.number,
+                    iteration=iteration.number,
+                    iterations=total,
+                    seconds=round(monotonic() - begun, 3),
+                    detail=iteration.note,
+                )
             )
 
         return publish

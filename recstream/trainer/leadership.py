@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable
 from time import monotonic
 
+from recstream.core.records import TrainerStatus
 from recstream.errors import LogError
 from recstream.trainer.deltas import Publisher
 from recstream.trainer.inputs import Inputs
@@ -65,13 +66,14 @@ class Leadership:
         self._beaten = state
         self._next_heartbeat = monotonic() + HEARTBEAT_S
         with contextlib.suppress(LogError):
-            self._publisher.publish_heartbeat(
-                self._name,
+            status = TrainerStatus(
+                trainer=self._name,
                 is_active=self.is_active,
                 lag=self._inputs.lag(),
                 waits_for=waits_for,
                 is_compiling=is_compiling,
             )
+            self._publisher.publish_status(status)
 
     def release(self) -> None:
         """Give the lease up."""

@@ -13,7 +13,7 @@ from time import monotonic, sleep
 
 from recstream.control import submit
 from recstream.core.generation import Generation
-from recstream.core.records import GateResult, RollbackRequested
+from recstream.core.records import GateResult, RollbackRequested, TrainingProgress
 from recstream.errors import (
     ArtifactCorrupt,
     LogError,
@@ -333,7 +333,7 @@ class Trainer:
         except Exception as error:  # the serving generation stays; the next training may succeed
             log.exception("training failed")
             self._next_training = monotonic() + RETRY_S
-            self._publisher.publish_progress("failed", 0, detail=str(error))
+            self._publisher.publish_status(TrainingProgress(state="failed", detail=str(error)))
             self._discard_training(is_requested=True)
         else:
             self._discard_training(is_requested=True, is_forgotten=True)
@@ -395,4 +395,7 @@ class Trainer:
         number, commands.newest = commands.newest.generation, None
         commands.is_held = self._is_copy
         log.warning("rollback not done generation=%d error=%s", number, error)
-        self._publisher.publish_progress("rejected", number, detail=f"no rollback: {error}")
+        status = TrainingProgress(
+            state="rejected", generation=number, detail=f"no rollback: {error}"
+        )
+        self._publisher.publish_status(status)

@@ -38,8 +38,6 @@ MAX_BYTES = 700_000
 PRIOR_TOLERANCE = 0.02
 """A popularity prior that moved by less than this fraction of β is not published."""
 
-_encode = msgspec.json.Encoder().encode
-
 
 class Deltas:
     """Tracks users and items since a generation was trained, and makes its deltas.
@@ -339,7 +337,7 @@ class Deltas:
             waiting = (name for name in self._changed if not serving.is_product_pending(name))
         for name in islice(waiting, MAX_PRODUCTS):
             details = summarise(items[name])
-            n_bytes += self._n_bytes + 2 * 4 * WIDTH * 4 // 3 + len(_encode(details))
+            n_bytes += self._n_bytes + 2 * 4 * WIDTH * 4 // 3 + len(msgspec.json.encode(details))
             if chosen and n_bytes > MAX_BYTES:
                 break
             chosen[name] = details

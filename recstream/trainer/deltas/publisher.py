@@ -40,8 +40,6 @@ log = logging.getLogger(__name__)
 ARTIFACT_EVERY_S = 10.0
 """Seconds between two looks whether the artifact of the serving generation is still stored."""
 
-_encode = msgspec.json.Encoder().encode
-
 
 class StoredArtifact(NamedTuple):
     """An artifact in the store."""
@@ -148,7 +146,6 @@ class Publisher:
             Duration of the training.
         control_offset : int
             Commands before it need no other generation.
-        gate_result : GateResult, optional
         copies : int, optional
             Rollback: number of the generation that this one repeats.
         """
@@ -172,17 +169,14 @@ class Publisher:
             catalogue_offset=generation.catalogue_offset,
             control_offset=control_offset,
         )
-        self._lease.append([NewRecord(MODELS, b"generation", _encode(announced))])
+        self._lease.append([NewRecord(MODELS, b"generation", msgspec.json.encode(announced))])
         self._announced.append(artifact.name)
         try:
             # On Kafka readers do not see the newest announcements at once.
             names = (each.artifact for _, each in announcements(self._log))
             prune(self._store, chain(reversed(self._announced), names), self._keep)
-        except (
-            ModelStoreUnavailable,
-            LogError,
-            OSError,
-        ) as error:  # the next generation prunes again
+        except (ModelStoreUnavailable, LogError, OSError) as error:
+            # The next generation prunes again.
             log.warning("old artifacts not deleted: %s", error)
         log.info(
             "model published generation=%d users=%d items=%d entries=%d seconds=%.2f bytes=%d",
@@ -193,65 +187,33 @@ class Publisher:
             seconds,
             artifact.size_bytes,
         )
-        self.publish_progress("done", generation.number, seconds=seconds)
+        self.publish_status(
+            TrainingProgress(state="done", generation=generation.number, seconds=round(seconds, 3))
+        )
 
     def publish_rejection(self, number: int, gate_result: GateResult, seconds: float) -> None:
         """Publish that the gate rejected a candidate."""
         log.warning("model rejected generation=%d reason=%s", number, gate_result.reason)
-        self.publish_progress("rejected", number, seconds=seconds, detail=gate_result.reason)
+        self.publish_status(
+            TrainingProgress(
+                state="rejected",
+                generation=number,
+                seconds=round(seconds, 3),
+                detail=gate_result.reason,
+            )
+        )
 
     def publish_deltas(self, deltas: Sequence[DeltaAnnounced]) -> None:
         """Append deltas: all or none."""
-        self._lease.append([NewRecord(MODELS, DELTA_KEY, _encode(delta)) for delta in deltas])
-
-    def publish_heartbeat(
-        self, name: str, *, is_active: bool, lag: int, waits_for: str, is_compiling: bool = False
-    ) -> None:
-        """Publish that a trainer is alive; see `TrainerStatus`. Errors of the log are ignored."""
-        status = TrainerStatus(
-            trainer=name,
-            is_active=is_active,
-            lag=lag,
-            waits_for=waits_for,
-            is_compiling=is_compiling,
-            ts=self._clock_ms(),
+        self._lease.append(
+            [NewRecord(MODELS, DELTA_KEY, msgspec.json.encode(delta)) for delta in deltas]
         )
-        with contextlib.suppress(LogError):
-            self._log.append([NewRecord(PIPELINE, b"trainer", _encode(status))])
 
-    def publish_progress(
-        self,
-        state: str,
-        generation: int,
-        *,
-        iteration: int = 0,
-        iterations: int = 0,
-        seconds: float = 0.0,
-        detail: str = "",
-    ) -> None:
-        """Publish progress for people to see.
+    def publish_status(self, status: TrainingProgress | TrainerStatus) -> None:
+        """Publish a status as of now, for people to see.
 
         Nothing depends on it: errors of the log, such as a full disk, are ignored.
-
-        Parameters
-        ----------
-        state : str
-            ``training``, ``done``, ``rejected`` or ``failed``.
-        iteration, iterations : int
-            Finished and planned ALS iterations.
         """
-        progress = msgspec.convert(
-            {
-                "type": "training",
-                "state": state,
-                "generation": generation,
-                "iteration": iteration,
-                "iterations": iterations,
-                "seconds": round(seconds, 3),
-                "detail": detail,
-                "ts": self._clock_ms(),
-            },
-            TrainingProgress,
-        )
+        dated = msgspec.structs.replace(status, ts=self._clock_ms())
         with contextlib.suppress(LogError):
-            self._log.append([NewRecord(PIPELINE, b"trainer", _encode(progress))])
+            self._log.append([NewRecord(PIPELINE, b"trainer", msgspec.json.encode(dated))])
