@@ -25,10 +25,8 @@ from recstream.log import (
 )
 from recstream.worker.fold import Folded
 from recstream.worker.lists import NewList
-from recstream.worker.rocksdb_rows import RowStore
+from recstream.worker.rocksdb_rows import RocksDBRows
 from recstream.worker.state import PartitionState, UserState
-
-_encode_json = msgspec.json.Encoder().encode
 
 Work = tuple[Sequence[NewRecord], Mapping[TopicPartition, int]]
 """Records, and the consumer group's next offsets.
@@ -63,7 +61,7 @@ class Effects:
 def folded_effects(folded: Folded, lists: Sequence[NewList]) -> Effects:
     """Return the effects of a folded group and its lists."""
     letters = [
-        NewRecord(DEAD_LETTERS, None, _encode_json(letter), folded.state.number)
+        NewRecord(DEAD_LETTERS, None, msgspec.json.encode(letter), folded.state.number)
         for letter in folded.letters
     ]
     return list_effects(folded.state, folded.users, lists, folded.rows, letters)
@@ -100,7 +98,7 @@ def forget_effects(
 def commit(
     effects: Sequence[Effects],
     append: Append,
-    rows: RowStore,
+    rows: RocksDBRows,
     changelog: str,
     states: dict[int, PartitionState],
 ) -> list[LogFenced | None]:

@@ -57,7 +57,7 @@ from recstream.worker.lists import (
     rank_lists,
     refresh_requests,
 )
-from recstream.worker.rocksdb_rows import RowStore
+from recstream.worker.rocksdb_rows import RocksDBRows
 from recstream.worker.state import PartitionState, RefreshQueue, UserState
 from recstream.worker.status import WorkerTotals
 
@@ -88,7 +88,7 @@ class Engine:
         self,
         event_log: EventLog,
         append: Append,
-        rows: RowStore,
+        rows: RocksDBRows,
         *,
         settings: Settings,
         timeline: SettingsTimeline,

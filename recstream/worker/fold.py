@@ -29,7 +29,7 @@ from recstream.log import (
     read_kept,
     read_records,
 )
-from recstream.worker.rocksdb_rows import RowStore
+from recstream.worker.rocksdb_rows import RocksDBRows
 from recstream.worker.state import PartitionState, Trigger, UserState
 
 log = logging.getLogger(__name__)
@@ -184,7 +184,11 @@ def missing_records(
 
 
 def open_state(
-    event_log: EventLog, timeline: SettingsTimeline, partition: int, rows: RowStore, n_recent: int
+    event_log: EventLog,
+    timeline: SettingsTimeline,
+    partition: int,
+    rows: RocksDBRows,
+    n_recent: int,
 ) -> PartitionState:
     """Read a partition's state from its rows; users whose rows can't be read come from the log."""
     restore = partial(_restore_user, event_log, timeline)

@@ -24,7 +24,7 @@ from recstream.models import ModelFeed, Unusable
 from recstream.process import Kernels, start_thread, watch
 from recstream.worker.engine import LIVE_LAG, LIVE_USERS, Engine
 from recstream.worker.forget import DueErasure, Forgetter
-from recstream.worker.rocksdb_rows import RowStore
+from recstream.worker.rocksdb_rows import RocksDBRows
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,6 @@ SETTLE_S = 1.0
 """Longest wait at the end for ingested records; a log that is away may block them for ever."""
 
 _T = TypeVar("_T")
-_encode_json = msgspec.json.Encoder().encode
 
 
 class _Waiting(NamedTuple):
@@ -67,7 +66,7 @@ class WorkerLoop:
     def __init__(
         self,
         engine: Engine,
-        rows: RowStore,
+        rows: RocksDBRows,
         feed: ModelFeed,
         event_log: EventLog,
         *,
@@ -299,7 +298,7 @@ class WorkerLoop:
             offset=record.offset,
             value=(record.value or b"").decode(errors="replace"),
         )
-        self._log.append([NewRecord(DEAD_LETTERS, None, _encode_json(letter), 0)])
+        self._log.append([NewRecord(DEAD_LETTERS, None, msgspec.json.encode(letter), 0)])
 
     # Periodic work
 
@@ -344,7 +343,7 @@ class WorkerLoop:
         if done == self._published_status and not is_due:
             return None
         self._published_status, self._status_s = done, monotonic()
-        return NewRecord(PIPELINE, b"worker", _encode_json(status))
+        return NewRecord(PIPELINE, b"worker", msgspec.json.encode(status))
 
     async def forget_users(self) -> None:
         """Carry out erasure requests that are due."""

@@ -9,7 +9,7 @@ import logging
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import rocksdict
 
@@ -42,34 +42,11 @@ RowBatch = Iterable[tuple[bytes, bytes | None]]
 """Keys with their new values; None deletes the row."""
 
 
-class RowStore(Protocol):
-    """Rows of the partitions that this worker owns."""
-
-    def get(self, partition: int, key: bytes) -> bytes | None:
-        """Return a row's value, or None."""
-
-    def write(self, partition: int, rows: RowBatch, changelog_offset: int) -> None:
-        """Write rows and the offset of their newest changelog record in one batch."""
-
-    def scan(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
-        """Yield every row in key order."""
-
-    def keys_of(self, partition: int, user: bytes) -> list[bytes]:
-        """Return the keys of a user's rows."""
-
-    def scrub(self, partition: int) -> None:
-        """Remove deleted rows from the files."""
-
-    def scrub_copy(self, partition: int) -> None:
-        """Remove deleted rows from the files of a partition that this worker stands by for."""
-
-
 class RocksDBRows:
-    """A `RowStore` over a Faust table whose store is RocksDB by rocksdict.
+    """Rows of the partitions that this worker owns: a Faust table whose store is RocksDB by rocksdict.
 
     Parameters
     ----------
-    table : faust.Table
     deletes_others : bool
         Delete databases of partitions that this worker gave up; on Kafka it may stand by for them.
 

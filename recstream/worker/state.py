@@ -14,7 +14,7 @@ from recstream.core.events import Event
 from recstream.core.generation import Generation
 from recstream.core.history import History, table_rows
 from recstream.errors import SchemaUnsupported
-from recstream.worker.rocksdb_rows import RowStore
+from recstream.worker.rocksdb_rows import RocksDBRows
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ class PartitionState:
     def __init__(
         self,
         number: int,
-        rows: RowStore,
+        rows: RocksDBRows,
         *,
         n_recent: int,
         restore: Callable[[PartitionState, str], UserState],
