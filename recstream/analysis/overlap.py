@@ -82,8 +82,18 @@ def compare_generations(
     NotFound
         A generation was not announced, or its artifact was pruned.
     """
-    first = _lists(generations, a, histories, n, half_life_ms, now_ms, steering)
-    second = _lists(generations, b, histories, n, half_life_ms, now_ms, steering)
+
+    def lists_of(number: int) -> tuple[Generation, list[tuple[str, ...]], float]:
+        """Return a generation, its lists, and the part of its items that they hold."""
+        generation = generations.at(number, generations.newest_delta(number))
+        used_ms = float(generation.hyperparameters.get("half_life_ms", half_life_ms))
+        ranked = rank(histories, generation, n, used_ms, steering=steering, now_ms=now_ms)
+        items = [item_ids(each, generation) for each in ranked]
+        n_listed = len({item for each in items for item in each})
+        return generation, items, n_listed / max(1, generation.n_items)
+
+    first, ours, coverage_a = lists_of(a)
+    second, theirs, coverage_b = lists_of(b)
     pairs = [
         ListPair(
             user=history.user,
@@ -91,7 +101,7 @@ def compare_generations(
             a=one,
             b=two,
         )
-        for history, one, two in zip(histories, first.items, second.items, strict=True)
+        for history, one, two in zip(histories, ours, theirs, strict=True)
     ]
     return Overlap(
         a=a,
@@ -101,31 +111,7 @@ def compare_generations(
         users=len(pairs),
         mean_overlap=float(np.mean([pair.overlap for pair in pairs])) if pairs else 1.0,
         n_identical=sum(pair.a == pair.b for pair in pairs),
-        coverage_a=first.coverage,
-        coverage_b=second.coverage,
+        coverage_a=coverage_a,
+        coverage_b=coverage_b,
         lists=tuple(sorted(pairs, key=lambda pair: pair.overlap)[:MAX_SHOWN]),
     )
-
-
-class _Lists(msgspec.Struct, frozen=True):
-    items: list[tuple[str, ...]]
-    delta: int
-    coverage: float
-
-
-def _lists(
-    generations: Generations,
-    number: int,
-    histories: Sequence[History],
-    n: int,
-    default_half_life_ms: float,
-    now_ms: int,
-    steering: Steering | None,
-) -> _Lists:
-    """Return a generation's lists; arguments as in `compare_generations`."""
-    generation: Generation = generations.at(number, generations.newest_delta(number))
-    half_life_ms = float(generation.hyperparameters.get("half_life_ms", default_half_life_ms))
-    ranked = rank(histories, generation, n, half_life_ms, steering=steering, now_ms=now_ms)
-    items = [item_ids(each, generation) for each in ranked]
-    n_listed = len({item for each in items for item in each})
-    return _Lists(items, generation.delta, n_listed / max(1, generation.n_items))

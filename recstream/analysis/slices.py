@@ -58,7 +58,6 @@ class SliceManifest(msgspec.Struct, frozen=True, kw_only=True):
 _Stored = tuple[int, int, bytes | None, bytes | None, tuple[tuple[str, bytes], ...]]
 _decode_records = msgspec.msgpack.Decoder(list[_Stored]).decode
 _decode_rows = msgspec.msgpack.Decoder(dict[bytes, bytes]).decode
-_encode = msgspec.msgpack.Encoder().encode
 _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
@@ -129,9 +128,9 @@ def export(
     )
     members = {"manifest.json": msgspec.json.format(msgspec.json.encode(manifest))}
     for (topic, partition), stored in topics.items():
-        members[f"topics/{topic}/{partition}"] = _encode(stored)
+        members[f"topics/{topic}/{partition}"] = msgspec.msgpack.encode(stored)
     for partition, rows in bases.items():
-        members[f"histories/{partition}"] = _encode(rows)
+        members[f"histories/{partition}"] = msgspec.msgpack.encode(rows)
     for name in manifest.models:
         members[f"models/{name}"] = store.get(name)
     n_bytes = sum(map(len, members.values()))

@@ -40,7 +40,6 @@ CREATE TABLE IF NOT EXISTS position (
 """
 _LAST_CHARACTER = "\U0010ffff"
 _IDS_PER_QUERY = 500
-_encode = msgspec.json.Encoder().encode
 
 
 class EmbeddedCatalogue:
@@ -258,7 +257,7 @@ def _replace(connection: sqlite3.Connection, name: str, item: Item | None) -> No
         sort = terms(item).sort
         added = connection.execute(
             "INSERT INTO items(id, sort, category, json) VALUES (?, ?, ?, ?)",
-            (name, sort, item.category, _encode(item)),
+            (name, sort, item.category, msgspec.json.encode(item)),
         )
         connection.execute(
             "INSERT INTO words(rowid, title, anywhere) VALUES (?, ?, ?)",

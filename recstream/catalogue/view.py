@@ -21,12 +21,11 @@ log = logging.getLogger(__name__)
 _TP = TopicPartition(CATALOGUE, 0)
 _FIRST_WAIT_S = 0.2
 _LONGEST_WAIT_S = 10.0
-_encode = msgspec.json.Encoder().encode
 
 
 def upsert_record(item: Item) -> NewRecord:
     """Return the record that adds an item or replaces it."""
-    return NewRecord(CATALOGUE, item.item.encode(), _encode(item), 0)
+    return NewRecord(CATALOGUE, item.item.encode(), msgspec.json.encode(item), 0)
 
 
 def delete_record(item_id: str) -> NewRecord:

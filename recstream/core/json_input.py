@@ -33,7 +33,6 @@ def decode_json(
     ----------
     decode : callable
         ``decode`` of a `msgspec.json.Decoder`.
-    raw : bytes, memoryview or str
     raises : type
         Error to raise, a subclass of `InvalidJson`.
     names_field : bool

@@ -51,7 +51,6 @@ class EventTable:
             NaN for none.
         type_code : int
             Index into ``EVENT_TYPES``.
-        session : str, optional
         """
         self._user.append(user)
         self._item.append(item)

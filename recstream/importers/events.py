@@ -159,7 +159,6 @@ def _add(
 
     Parameters
     ----------
-    row : Row or BadLine
     at_ms : int
         Time of the first row when rows have none.
     seen : set of (int, int), optional

@@ -84,8 +84,7 @@ class ProductReader:
         unknown = self._columns.keys() - PRODUCT_COLUMNS.keys() - own
         if unknown:
             fields = f"{', '.join(PRODUCT_COLUMNS)} and {ATTRIBUTE}NAME"
-            message = f"items have the fields {fields}; got {', '.join(sorted(unknown))}"
-            raise InvalidInput(message)
+            raise InvalidInput(f"items have the fields {fields}; got {', '.join(sorted(unknown))}")
         absent = set(self._columns.values()) - set(source.columns)
         if source.has_header and absent:
             raise InvalidInput(

@@ -75,8 +75,7 @@ class GridFsStore:
         try:
             return self._trying("reading", get)
         except NoFile:
-            message = f"no artifact {name!r} in MongoDB at {self._where}{GONE}"
-            raise NotFound(message) from None
+            raise NotFound(f"no artifact {name!r} in MongoDB at {self._where}{GONE}") from None
         except CorruptGridFile as error:  # it is damaged, and waiting does not mend it
             message = f"artifact {name!r} in MongoDB at {self._where} can't be read: {error}"
             raise NotFound(message) from error

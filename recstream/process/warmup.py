@@ -29,9 +29,8 @@ def warm_up_training() -> None:
     from recstream.core.popularity import fit_popularity  # noqa: PLC0415
 
     ALS(16, iterations=1, threads=1).fit(sparse.identity(40, dtype=np.float32, format="csr"))
-    table = IdTable(
-        [f"i{number}" for number in range(64)]
-    )  # more than the first slots: all kernels
+    # More ids than the first slots hold: all kernels.
+    table = IdTable([f"i{number}" for number in range(64)])
     table.rows_of(["i1"])
     features = sparse.csr_matrix(np.eye(4, dtype=np.float32))
     index = FeatureIndex(4)

@@ -353,7 +353,6 @@ def play(
     ----------
     ranges : mapping of int to (int, int)
         On the interactions topic; lists follow from the time of the first event on.
-    speed : float
     """
     streams = []
     for partition, (start, stop) in ranges.items():

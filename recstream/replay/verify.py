@@ -18,7 +18,6 @@ RANK_USERS = 256
 
 Progress = Callable[[str, int], None]
 """Receives a kind (``events``, ``lists``, ``generations``) and the number since the last call."""
-_encode = msgspec.json.Encoder().encode
 
 
 class Difference(NamedTuple):
@@ -251,8 +250,8 @@ def _difference(found: _Published, again: bytes, partition: int) -> Difference:
                 found.offset,
                 found.body.user,
                 name,
-                _encode(published.get(name)).decode(),
-                _encode(derived.get(name)).decode(),
+                msgspec.json.encode(published.get(name)).decode(),
+                msgspec.json.encode(derived.get(name)).decode(),
             )
     return Difference(
         partition, found.offset, found.body.user, "bytes", found.value.hex(), again.hex()

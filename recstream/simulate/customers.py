@@ -44,7 +44,6 @@ class Customers:
 
         Parameters
         ----------
-        rng : numpy.random.Generator
         n_before : int
             Events before this visit; decides which products are trending.
         """

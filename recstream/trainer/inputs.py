@@ -35,8 +35,6 @@ READ_RECORDS = 5_000
 MAX_DEAD_LETTERS = 10_000
 """Dead letters of catalogue records held back until this trainer is active."""
 
-_encode = msgspec.json.Encoder().encode
-
 
 class Changes(NamedTuple):
     """What changed in one poll.
@@ -193,5 +191,7 @@ class Inputs:
         if not letters:
             return
         log.warning("catalogue records not read n=%d: %s", len(letters), letters[-1].detail)
-        self._log.append([NewRecord(DEAD_LETTERS, None, _encode(each), 0) for each in letters])
+        self._log.append(
+            [NewRecord(DEAD_LETTERS, None, msgspec.json.encode(each), 0) for each in letters]
+        )
         self._dead_letters.clear()

@@ -144,7 +144,6 @@ class SelfTuning:
         ----------
         is_busy : bool
             Whether none may start: trainings are held.
-        snapshot : callable
         """
         if self._running is None:
             effort = self._due(n_events, quiet_s)

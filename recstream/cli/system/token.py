@@ -31,9 +31,7 @@ def token(settings: Settings, user: str | None, ttl_s: int, as_json: bool) -> No
             "a token needs the bridge's secret: set RECSTREAM_SECRET, or RECSTREAM_SECRET_FILE to "
             "the path of a file that holds it"
         )
-    made, expires_s = Authenticator(settings.secret, now=_now_s).issue(user, ttl_s=ttl_s)
+    made, expires_s = Authenticator(settings.secret, now=lambda: time.time_ns() / 1e9).issue(
+        user, ttl_s=ttl_s
+    )
     say({"token": made, "expires_s": expires_s, "user": user}, made, as_json=as_json)
-
-
-def _now_s() -> float:
-    return time.time_ns() / 1e9

@@ -65,9 +65,7 @@ def up(
     """
     from recstream.bridge.auth import Authenticator
 
-    Authenticator.from_settings(
-        settings, now=time.monotonic
-    )  # a bridge that may not start is refused
+    Authenticator.from_settings(settings, now=time.monotonic)  # refuses a bridge that may not start
     if open_page is None:
         open_page = has_desktop() and is_terminal() and not as_json
 

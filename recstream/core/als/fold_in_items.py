@@ -21,7 +21,6 @@ class ItemFoldIn:
     user_factors : (n, d) float32
     user_counts : (n,) int64
         Entries per user in the training matrix.
-    mean_user_count : float
     """
 
     def __init__(

@@ -62,7 +62,6 @@ class ALSModel:
     item_factors : (m, d) float32
     item_counts : (m,) int
         Entries per item in the training matrix, for the separable weights.
-    objective : Objective
     mean_user_count : float
         Mean entries per user in the training matrix.
     mean_item_count : float, optional
@@ -223,7 +222,6 @@ class ALSModel:
             keep the weight of the generation's users.
         prior : (b, n_factors) float32, optional
             μ, in this model's axes, for instance `ContentModel.prior`. A row of zeros is no prior.
-        threads : int
 
         Returns
         -------

@@ -98,8 +98,6 @@ def scaled(options: Mapping[str, Any], *, n_items: int, mean_user_count: float) 
     ----------
     options : mapping
         Options of `ALS`, and optionally ``unobserved_mass`` and ``ridge``.
-    n_items : int
-    mean_user_count : float
 
     >>> scaled({"alpha": 2.0, "ridge": 6.0}, n_items=100, mean_user_count=10.0)
     {'alpha': 2.0, 'regularization': 0.6}
@@ -132,8 +130,7 @@ def typical_score(model: ALSModel, interactions: object) -> float:
     interactions : scipy sparse, (n_users, n_items)
     """
     if model.user_factors is None:
-        msg = "typical_score needs a model with user_factors; this one has none"
-        raise InvalidInput(msg)
+        raise InvalidInput("typical_score needs a model with user_factors; this one has none")
     rows = as_csr_rows(interactions, "interactions")
     if len(rows) > len(model.user_factors) or rows.n_columns > model.n_items:
         raise InvalidInput(
@@ -160,8 +157,7 @@ def mean_score(model: ALSModel, users: Int64s, items: Int32s) -> float:
     users, items : (n,) int
     """
     if model.user_factors is None:
-        msg = "mean_score needs a model with user_factors; this one has none"
-        raise InvalidInput(msg)
+        raise InvalidInput("mean_score needs a model with user_factors; this one has none")
     pairs = model.user_factors[users], model.item_factors[items]
     total = float(np.einsum("ij,ij->", *pairs, dtype=np.float64))
     return max(total / max(1, len(users)), 1e-6)

@@ -65,8 +65,7 @@ class IdTable(Sequence[str]):
 
     def _check_distinct(self, n_given: int) -> None:
         if n_given != len(self):
-            msg = f"ids must be distinct, got {n_given} of which {len(self)} are"
-            raise InvalidInput(msg)
+            raise InvalidInput(f"ids must be distinct, got {n_given} of which {len(self)} are")
 
     @classmethod
     def from_lines(cls, text: UInt8s) -> IdTable:

@@ -27,20 +27,13 @@ def category_levels(category: str, grammar: int = CATEGORY_GRAMMAR) -> list[str]
     return [plain for level in _SEPARATORS.split(category) if (plain := level.strip())]
 
 
-def is_within(category: str, prefix: str, grammar: int = CATEGORY_GRAMMAR) -> bool:
-    """Return whether a category is another one or below it.
+def within_any(prefixes: Iterable[str], grammar: int = CATEGORY_GRAMMAR) -> Callable[[str], bool]:
+    """Return a predicate: whether a category is one of several or below one of them.
 
     >>> names = ("Books", "Books > Poetry", "Books|Poetry", "Bookends")
-    >>> [is_within(each, "Books") for each in names]
+    >>> list(map(within_any(("Books",)), names))
     [True, True, True, False]
-    >>> is_within("Home/Kitchen", "Home")
-    True
     """
-    return within_any((prefix,), grammar)(category)
-
-
-def within_any(prefixes: Iterable[str], grammar: int = CATEGORY_GRAMMAR) -> Callable[[str], bool]:
-    """Return a predicate: whether a category is one of several or below one of them."""
     if grammar < CATEGORY_GRAMMAR:
         begins = tuple(prefixes)
         return lambda category: (

@@ -133,14 +133,12 @@ class Neighbours:
             msg = f"rows and weights must be {len(at)} lists of one length, got {near.shape} and {strengths.shape}"
             raise InvalidInput(msg)
         if near.shape[1] > WIDTH:
-            msg = f"an item has at most {WIDTH} neighbours, got {near.shape[1]}"
-            raise InvalidInput(msg)
+            raise InvalidInput(f"an item has at most {WIDTH} neighbours, got {near.shape[1]}")
         if at.min(initial=0) < 0 or max(at.max(initial=-1), near.max(initial=-1)) >= self._size:
             msg = f"items and rows must be among {self._size} items, got {at!r} and {near!r}"
             raise InvalidInput(msg)
         if not np.isfinite(strengths).all():
-            msg = f"weights must be finite, got {strengths!r}"
-            raise InvalidInput(msg)
+            raise InvalidInput(f"weights must be finite, got {strengths!r}")
         replace_lists(self._rows, self._weights, at, near, strengths)
 
     def of(self, row: int) -> tuple[Int32s, Float32s]:
@@ -166,8 +164,7 @@ class Neighbours:
             A name, type or shape is not what it must be.
         """
         if set(named) != {"rows", "weights"}:
-            msg = f"neighbours must have rows and weights, got {sorted(named)}"
-            raise InvalidInput(msg)
+            raise InvalidInput(f"neighbours must have rows and weights, got {sorted(named)}")
         _check(named["rows"], named["weights"])
         return cls(named["rows"].copy(), named["weights"].copy())
 
@@ -175,14 +172,12 @@ class Neighbours:
 def _check(rows: NDArray[Any], weights: NDArray[Any]) -> None:
     """Raise unless the arrays are a valid table."""
     if rows.shape != weights.shape or rows.ndim != 2 or rows.shape[1] != WIDTH:  # noqa: PLR2004
-        msg = f"neighbours must be (m, {WIDTH}), got {rows.shape} and {weights.shape}"
-        raise InvalidInput(msg)
+        raise InvalidInput(f"neighbours must be (m, {WIDTH}), got {rows.shape} and {weights.shape}")
     if rows.dtype != np.int32 or weights.dtype != np.float32:
         msg = f"neighbours must be int32 with float32 weights, got {rows.dtype}, {weights.dtype}"
         raise InvalidInput(msg)
     if rows.min(initial=_NONE) < _NONE or rows.max(initial=_NONE) >= len(rows):
-        msg = f"neighbours must be rows in 0..{len(rows) - 1} or -1"
-        raise InvalidInput(msg)
+        raise InvalidInput(f"neighbours must be rows in 0..{len(rows) - 1} or -1")
 
 
 class NeighbourScores(NamedTuple):
@@ -288,8 +283,7 @@ def fit_behaviour(
         msg = f"owners, columns and at_ms must be vectors of one length, got {users.shape}, {items.shape} and {times.shape}"
         raise InvalidInput(msg)
     if items.min(initial=0) < 0 or items.max(initial=-1) >= n_items:
-        msg = f"columns must be in 0..{n_items - 1}, got {items!r}"
-        raise InvalidInput(msg)
+        raise InvalidInput(f"columns must be in 0..{n_items - 1}, got {items!r}")
     order = np.lexsort((items, times, users))
     users, items, times = users[order], items[order], times[order]
     ends = np.flatnonzero(users[1:] != users[:-1]) + 1

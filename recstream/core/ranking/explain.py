@@ -140,7 +140,6 @@ def explain(
 
     Parameters
     ----------
-    half_life_ms : float
     now_ms : int, optional
         As in `recstream.core.ranking.rank`.
 

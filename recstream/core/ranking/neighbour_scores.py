@@ -134,7 +134,6 @@ def _multiply(
         Its slots in use, the first ``n_used``.
     multiplier : (m,) float32
         Empty if all are 1: then no item is cold.
-    cold_threshold : float
     cold : (room + 1,) int32
         Written: slots of cold items.
     """

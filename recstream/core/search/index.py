@@ -158,8 +158,7 @@ class ItemIndex:
             msg = f"rows must lie in 0..{self.n_items - 1} or append without a gap, got {ids}"
             raise InvalidInput(msg)
         if self._growing is None:
-            msg = "an index made by with_bias can't be updated; update its original"
-            raise InvalidInput(msg)
+            raise InvalidInput("an index made by with_bias can't be updated; update its original")
         n_before = self.n_items
         self._grow(_OF_ITEMS, n_items)
         self.item_factors[ids] = new

@@ -103,13 +103,10 @@ def best_keys(
     ----------
     users : (b, d) float32
         C-ordered and finite.
-    index : ItemIndex
-    n : int
     excluded : indptr, indices
         Excluded rows of each user, ascending; an indptr of length 1 excludes none.
     allowed : (m,) bool
         Empty allows every item.
-    threads : int
     """
     indptr, indices = excluded
     keys = np.full((len(users), n), EMPTY_KEY)

@@ -54,7 +54,6 @@ def rank_requested(
 
     Parameters
     ----------
-    half_life_ms : float
     now_ms : int
         Time that times of items and rules are compared with.
 

@@ -67,11 +67,7 @@ def spooled_lines(
         return file
 
 
-def _text(value: Any) -> Any:
-    return str(value)
-
-
-_encode = msgspec.json.Encoder(enc_hook=_text, decimal_format="number").encode
+_encode = msgspec.json.Encoder(enc_hook=str, decimal_format="number").encode
 
 
 def _line(row: dict[str, Any]) -> bytes:

@@ -157,7 +157,6 @@ class EmbeddedLog:
         ----------
         group : str, optional
             The consumer group whose ``offsets`` (next to be read) are committed.
-        offsets : mapping, optional
         member : str, optional
             The committing member of a group with members (`recstream.log.embedded.groups`).
 

@@ -31,7 +31,6 @@ class TrainingSnapshot:
 
     Attributes
     ----------
-    histories : HistoryColumns or FrozenHistories
     offsets : dict of str to int
         Partition to the next offset of interactions.
     withdrawn : collection of str
@@ -184,7 +183,6 @@ def build_dataset(
     ----------
     known : sequence of str
         Items that keep their rows; new ones follow by id.
-    half_life_ms : float
     products : collection of str
         Items to include even if no user touched them.
     with_held_out : bool

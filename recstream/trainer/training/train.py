@@ -85,7 +85,6 @@ class Trained:
     users : (n_users,) int32
         Rows of the snapshot's users, in the order of the matrix.
     matrix : (n_users, n_items) CSR or CSC
-    loss : float or None
     held : HeldOut
         Entries held out for evaluation, with their users' histories.
     contents : ItemFeatures or None

@@ -7,11 +7,16 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from recstream.core.content.categories import category_levels, is_within
+from recstream.core.content.categories import CATEGORY_GRAMMAR, category_levels, within_any
 from recstream.core.content.clean import clean_product
 from recstream.core.content.content_model import ContentModel
 from recstream.core.content.tokens import _SIGNS, MAX_SIGNS, token_bags, words
 from recstream.core.records import Item
+
+
+def is_within(category: str, prefix: str, grammar: int = CATEGORY_GRAMMAR) -> bool:
+    return within_any((prefix,), grammar)(category)
+
 
 SEPARATED = ["Home/Kitchen", "Home / Kitchen", "Home > Kitchen", "Home|Kitchen", "Home»Kitchen"]
 

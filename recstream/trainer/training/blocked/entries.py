@@ -76,7 +76,6 @@ class SortPart(msgspec.Struct, frozen=True, tag=True):
     ----------
     rows : str
         File with the row of each of the part's ``users`` and ``items``.
-    half_life_ms : float
     user_starts, item_starts : list of int
         First row of each block.
     """
