@@ -20,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from recstream.checkpoints import Checkpoints, read_rows
+from recstream.checkpoints import Checkpoints, Manifest, read_rows
 from recstream.control import read_timeline
 from recstream.core.history import History, SettingsTimeline, table_rows
 from recstream.erasure import forgetting
@@ -275,16 +275,30 @@ class Snapshots:
 
     def _start_at(self, partition: int, offset: int | None) -> None:
         """Start a partition anew from the newest checkpoint at or before an offset, if any."""
-        found = None
-        if self.checkpoints is not None:
-            found = self.checkpoints.newest_readable(partition, offset)
-        if found is None:
-            require_kept(self._log, partition, 0, offset or 0)
+        before = offset
+        while (found := self._checkpoint(partition, before)) is not None:
+            try:
+                self._replace_rows(partition, found)
+            except CheckpointCorrupt as error:
+                log.warning("checkpoint not used, trying the one before: %s", error)
+                before = found[0].offset - 1
+            else:
+                return
+        require_kept(self._log, partition, 0, offset or 0)
+        self._replace_rows(partition, None)
+
+    def _checkpoint(self, partition: int, before: int | None) -> tuple[Manifest, bytes] | None:
+        if self.checkpoints is None:
+            return None
+        return self.checkpoints.newest_readable(partition, before)
+
+    def _replace_rows(self, partition: int, found: tuple[Manifest, bytes] | None) -> None:
+        """Replace a partition's rows by those of a checkpoint, or by none."""
+        self._folds.pop(partition, None)
+        self.unreadable[partition].clear()
         batch = self._table.write(partition)
         batch.clear_partition()
         batch.set_control(self._timeline.next_offset)
-        self._folds.pop(partition, None)
-        self.unreadable[partition].clear()
         if found is not None:
             manifest, content = found
             lists = 0

@@ -256,6 +256,36 @@ def test_a_user_whose_rows_can_not_be_read_is_named_and_the_others_are_answered(
         assert snapshots.history("u1", last) == expected["u1"]
 
 
+@pytest.mark.parametrize("is_pruned", [False, True])
+def test_a_checkpoint_whose_content_can_not_be_read_is_passed_over(
+    eventful, checkpoints, snapshots, is_pruned, monkeypatch
+):
+    partition = snapshots.partition("u1")
+    older, newest = checkpoints.all(partition)
+    wrong = checkpoints.read(newest)
+    last = eventful.log.high_watermark(INTERACTIONS, partition) - 1
+    users = [f"u{n}" for n in range(12) if snapshots.partition(f"u{n}") == partition]
+    expected = {user: folded(eventful, user, partition, last) for user in users}
+    if is_pruned:
+        eventful.log.delete_before(INTERACTIONS, partition, older.offset)
+
+    def torn(content):
+        for n, each in enumerate(read_rows(content)):
+            if n == 2 and content == wrong:
+                raise CheckpointCorrupt("rows that don't fit together")
+            yield each
+
+    monkeypatch.setattr("recstream.time_travel.snapshots.read_rows", torn)
+
+    assert {user: snapshots.history(user, last) for user in users} == expected
+    eventful.log.delete_before(INTERACTIONS, partition, newest.offset)
+    checkpoints.remove(older)
+    with pytest.raises(BeyondHorizon):
+        Snapshots(
+            eventful.log, snapshots._folder.with_name("new"), checkpoints=checkpoints
+        ).history("u1", last)
+
+
 def test_verifying_names_a_user_whose_rows_can_not_be_read(checkpoints):
     damage(checkpoints, checkpoints.all(0)[0], some_user_of(checkpoints, 0))
 
