@@ -182,8 +182,9 @@ class EventReader:
             hint = ""
             if self._source.columns and not any(map(_is_name, self._source.columns)):
                 hint = "; if its first line is data, use --no-header and numbers from 1"
+            also = f" or be one of {', '.join(EVENT_TYPES)}" if option == "--type" else ""
             raise InvalidInput(
-                f"{option} must name a column of {self._source.path}, got {column!r}; "
+                f"{option} must name a column of {self._source.path}{also}, got {column!r}; "
                 f"its columns: {known}{hint}"
             )
 

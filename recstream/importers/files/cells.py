@@ -121,7 +121,11 @@ def parse_time(text: str, form: str = "") -> int:
     True
     """
     if form:
-        milliseconds = _moment_ms(datetime.strptime(text, form))  # noqa: DTZ007 - see _moment_ms
+        try:
+            milliseconds = _moment_ms(datetime.strptime(text, form))  # noqa: DTZ007 - see _moment_ms
+        except ValueError as error:
+            why = "" if str(error).startswith("time data") else f": {error}"
+            raise ValueError(f"expected a time like {form}, got {text[:40]!r}{why}") from None
     else:
         try:
             number = _number(text)

@@ -81,6 +81,32 @@ def test_rows_before_1970_are_left_out(
     assert "1970" in done.report["problems"][0]["reason"]
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("31.11.2026", "expected a time like %d.%m.%Y, got '31.11.2026': day "),
+        ("2026-11-30", "expected a time like %d.%m.%Y, got '2026-11-30'"),
+    ],
+)  # fmt: skip
+def test_a_time_of_another_form_says_which_was_named(
+    tmp_path: Path, events: Callable[..., Outcome], text: str, reason: str
+) -> None:
+    file = put(tmp_path, f"user,item,at\nu,p,{text}\nu,q,14.12.2009\n")
+
+    done = events(file, "--time", "at", "--time-format", "%d.%m.%Y")
+
+    assert done.report["problems"][0]["reason"].startswith(reason)
+
+
+def test_a_type_that_is_neither_type_nor_column_names_the_types(
+    tmp_path: Path, events: Callable[..., Outcome]
+) -> None:
+    done = events(put(tmp_path, "user,item\nu,p\n"), "--type", "buy")
+
+    assert "f.csv or be one of impression, view, click," in done.error
+    assert "got 'buy'; its columns: user, item" in done.error
+
+
 # Ids
 
 
