@@ -169,7 +169,7 @@ class Readiness(Background):
     def sample(self) -> None:
         """Measure the lag, set the metrics, and report changes."""
         try:
-            committed = self._log.committed(self._group)
+            committed = self._log.committed(self._group, INTERACTIONS)
             places = {}
             earliest = {}
             for partition in range(self._log.partitions(INTERACTIONS)):

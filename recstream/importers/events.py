@@ -270,7 +270,7 @@ def append_events(
 
 def import_progress(event_log: EventLog, digest: str) -> int:
     """Return how many events an import has appended."""
-    return event_log.committed(import_group(digest)).get(PROGRESS, 0)
+    return event_log.committed(import_group(digest), PROGRESS.topic).get(PROGRESS, 0)
 
 
 UNDOING = "-undo"

@@ -182,8 +182,8 @@ class EventLog(ReadableLog, Protocol):
     def tail(self, positions: Mapping[TopicPartition, int]) -> Tail:
         """Return a reader that starts at these offsets."""
 
-    def committed(self, group: str) -> dict[TopicPartition, int]:
-        """Return the next offsets that a consumer group will read."""
+    def committed(self, group: str, *topics: str) -> dict[TopicPartition, int]:
+        """Return the next offsets that a consumer group will read, of these topics; of all without any."""
 
     def close(self) -> None:
         """Release files, threads and connections."""

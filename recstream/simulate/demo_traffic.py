@@ -8,7 +8,7 @@ from time import monotonic
 
 from recstream.core.events import Event, admit, encode_event
 from recstream.errors import LogUnavailable
-from recstream.log import INTERACTIONS, EventLog, NewRecord
+from recstream.log import CATALOGUE, INTERACTIONS, EventLog, NewRecord
 from recstream.process import Background
 from recstream.simulate.customers import Customers, traffic
 from recstream.simulate.pace import EventPace
@@ -25,7 +25,7 @@ N_EVENTS = 8_000
 
 def is_seeded(event_log: EventLog) -> bool:
     """Return whether the log has the demo shop."""
-    return bool(event_log.committed(SHOP_GROUP))
+    return bool(event_log.committed(SHOP_GROUP, CATALOGUE))
 
 
 class DemoTraffic(Background):

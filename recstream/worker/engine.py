@@ -215,7 +215,7 @@ class Engine:
             The table has events that the log lacks.
         """
         self._timeline.extend(read_control(self._log, self._timeline.next_offset))
-        committed = self._log.committed(self._settings.app_id)
+        committed = self._log.committed(self._settings.app_id, INTERACTIONS)
         state = self.state(partition)
         end = self._log.high_watermark(INTERACTIONS, partition)
         if state.next_offset > end:

@@ -29,8 +29,8 @@ class Place:
         self.readiness.is_compiling = lambda: self.compiling == "bridge"
         self.readiness.sample()
 
-    def committed(self, group):
-        assert group == "g"
+    def committed(self, group, *topics):
+        assert (group, topics) == ("g", (INTERACTIONS,))
         if self.is_away:
             raise LogUnavailable("away")
         return {TopicPartition(INTERACTIONS, p): done for p, done in enumerate(self.done)}

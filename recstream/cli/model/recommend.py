@@ -104,7 +104,10 @@ def _reason(event_log: EventLog, user: str, app_id: str) -> str:
                 break
     if last < 0:
         return "the log has no event of this user"
-    if event_log.committed(app_id).get(TopicPartition(INTERACTIONS, partition), 0) <= last:
+    if (
+        event_log.committed(app_id, INTERACTIONS).get(TopicPartition(INTERACTIONS, partition), 0)
+        <= last
+    ):
         return f"no worker has processed the event at offset {last} yet; is one running?"
     return NOTHING_LEFT
 

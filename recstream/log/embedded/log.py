@@ -352,14 +352,15 @@ class EmbeddedLog:
         """Return a waiter for appends of all processes; it watches no topic yet."""
         return Waiter(self.path, self._version)
 
-    def committed(self, group: str) -> dict[TopicPartition, int]:
-        """Return the next offsets that a consumer group will read."""
+    def committed(self, group: str, *topics: str) -> dict[TopicPartition, int]:
+        """Return the next offsets that a consumer group will read, of these topics; of all without any."""
         with self.storage.read() as connection:
             return {
                 TopicPartition(topic, partition): next_
                 for topic, partition, next_ in connection.execute(
                     "SELECT topic, partition, next FROM offsets WHERE grp=?", (group,)
                 )
+                if not topics or topic in topics
             }
 
     def _version(self, topics: Collection[str]) -> int:

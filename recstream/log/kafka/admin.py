@@ -227,8 +227,8 @@ class KafkaAdmin:
         for future in futures.values():
             self._result(future, doing)
 
-    def committed(self, group: str) -> dict[TopicPartition, int]:
-        """Return the committed offsets of a group.
+    def committed(self, group: str, topics: Mapping[str, int]) -> dict[TopicPartition, int]:
+        """Return the committed offsets of a group, of topics with these partition counts.
 
         The client is kept until a call fails: one that knew the group's coordinator before a
         restart of the broker may never find it again. Then the call is repeated once with another
@@ -238,10 +238,10 @@ class KafkaAdmin:
         found = None
         if kept is not None and kept[0] == group:
             with contextlib.suppress(LogError):
-                found = self._committed(*kept, KEPT_CLIENT_TIMEOUT_S)
+                found = self._committed(*kept, topics, KEPT_CLIENT_TIMEOUT_S)
         if found is None:
             kept = group, self._group_consumer(group)
-            found = self._committed(*kept, REQUEST_TIMEOUT_S)
+            found = self._committed(*kept, topics, REQUEST_TIMEOUT_S)
         self._kept = kept
         return {
             TopicPartition(each.topic, each.partition): each.offset
@@ -260,13 +260,10 @@ class KafkaAdmin:
         }
         return Consumer(consumer_options(self._shared, group) | own)
 
-    def _committed(self, group: str, consumer: Consumer, timeout_s: float) -> list[KafkaPartition]:
-        asked = [
-            KafkaPartition(topic, partition)
-            for topic, partitions in self.all_topics().items()
-            if not topic.startswith("__")
-            for partition in range(partitions)
-        ]
+    def _committed(
+        self, group: str, consumer: Consumer, topics: Mapping[str, int], timeout_s: float
+    ) -> list[KafkaPartition]:
+        asked = [KafkaPartition(name, at) for name, n in topics.items() for at in range(n)]
         doing = f"reading the offsets of group {group}"
         return self._call(lambda: list(consumer.committed(asked, timeout_s)), doing)
 

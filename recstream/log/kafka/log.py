@@ -311,9 +311,10 @@ class KafkaLog:
             self._existing(*tp)
         return KafkaTail(self.shared, positions)
 
-    def committed(self, group: str) -> dict[TopicPartition, int]:
-        """Return the next offsets that a consumer group will read."""
-        return self._retry(lambda: self._admin.committed(group))
+    def committed(self, group: str, *topics: str) -> dict[TopicPartition, int]:
+        """Return the next offsets that a consumer group will read, of these topics; of all without any."""
+        counts = {name: self.partitions(name) for name in topics or self.topics()}
+        return self._retry(lambda: self._admin.committed(group, counts))
 
     def close(self) -> None:
         """Wait for the records in flight, and close all connections."""
