@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MOST_EVENTS = 1_000
 """Events of one request; the bridge takes no more."""
+MOST_REJECTED = 1_000
+"""Refused events that a batch keeps."""
 
 
 class EventBatch:
@@ -34,6 +36,14 @@ class EventBatch:
         Events of a request, at most 1,000.
     wait_s : float
         Longest time that an event waits.
+
+    Attributes
+    ----------
+    rejected : list
+        The first `MOST_REJECTED` events that the bridge refused, with the reasons. Clear it to
+        collect later ones.
+    n_rejected : int
+        Number of all refused events.
     """
 
     def __init__(self, client: Client, *, size: int = 500, wait_s: float = 1.0) -> None:
@@ -45,7 +55,7 @@ class EventBatch:
         self._timer: threading.Timer | None = None
         self._is_late = False
         self.rejected: list[RejectedEvent] = []
-        """Events that the bridge refused, with the reasons."""
+        self.n_rejected = 0
 
     def add(self, **event: Unpack[Event]) -> None:
         """Add an event; it gets an id and a time if it has none.
@@ -102,7 +112,8 @@ class EventBatch:
                     continue
                 rejected = _rejected(error, some[0])
             del self._events[: len(some)]
-            self.rejected += rejected
+            self.n_rejected += len(rejected)
+            self.rejected += rejected[: max(0, MOST_REJECTED - len(self.rejected))]
         self._is_late = False
 
     def __enter__(self) -> Self:

@@ -305,6 +305,26 @@ def test_a_batch_of_which_no_event_is_accepted_does_not_stop_the_next(status: in
     assert batch.rejected == [wrong]
 
 
+def test_a_batch_keeps_the_first_refused_events_and_counts_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("recstream.client.batch.MOST_REJECTED", 3, raising=False)
+
+    def bridge(request: httpx.Request) -> httpx.Response:
+        sent = json.loads(request.content)
+        wrong = [{"index": at, "id": each["id"]} for at, each in enumerate(sent)]
+        return httpx.Response(422, json={"detail": "no", "rejected": wrong})
+
+    with (
+        Client(transport=httpx.MockTransport(bridge)) as client,
+        EventBatch(client, size=2) as batch,
+    ):
+        for number in range(10):
+            batch.add(type="view", user="u1", item="p1", id=f"e{number}")
+    assert [each["id"] for each in batch.rejected] == ["e0", "e1", "e2"]
+    assert batch.n_rejected == 10
+
+
 @pytest.mark.parametrize(
     "value", [Decimal("1.5"), math.nan, "\ud800"], ids=["decimal", "nan", "surrogate"]
 )
