@@ -20,6 +20,7 @@ from recstream.importers.files.cells import (
 from recstream.importers.files.source import Row, Source
 
 MAX_COLUMN_DIGITS = 6
+MAX_ORDER = 1 << 63
 # fmt: off
 _ID_NAMES = frozenset([
     "user", "item", "product", "visitor", "customer", "client", "member", "movie", "book", "track",
@@ -282,9 +283,12 @@ class EventReader:
 
 def _whole(text: str) -> int:
     try:
-        return int(text.removesuffix(".0"))
+        number = int(text.removesuffix(".0"))
     except ValueError:
-        raise ValueError(f"expected a whole number as order, got {text[:40]!r}") from None
+        number = MAX_ORDER
+    if abs(number) >= MAX_ORDER:
+        raise ValueError(f"expected a whole number as order, below 2**63, got {text[:40]!r}")
+    return number
 
 
 def _column_number(column: str) -> int:

@@ -9,7 +9,7 @@ from recstream.core.records import Item
 from recstream.errors import InvalidInput
 from recstream.importers.files.cells import parse_id
 from recstream.importers.files.file import BadLine, InputFile
-from recstream.importers.files.source import Source
+from recstream.importers.files.source import RejectedLine, Source
 from recstream.importers.mapping import ColumnMapping
 
 _YEAR = re.compile(r"^(?P<title>.*\S)\s*\((?P<year>\d{4})(?:[-–]\d{0,4})?\)\s*$")
@@ -83,8 +83,8 @@ def ratings_mapping(ratings: Path) -> tuple[ColumnMapping, bool]:
     return mapping, with_header
 
 
-def read_titles(path: Path) -> Iterator[Item]:
-    """Yield the products of ``movies.csv``, ``movies.dat`` or ``u.item``; bad lines are skipped.
+def read_titles(path: Path) -> Iterator[Item | RejectedLine]:
+    """Yield the products of ``movies.csv``, ``movies.dat`` or ``u.item``, and the lines that are none.
 
     The older editions are in Latin-1, copies of them often in UTF-8: the content decides.
     """
@@ -95,8 +95,12 @@ def read_titles(path: Path) -> Iterator[Item]:
         encoding=None if InputFile(path, encoding="latin-1").is_utf8() else "latin-1",
         delimiter="|" if path.name.startswith("u.item") else None,
     )
-    for _, row in source.rows():
-        if isinstance(row, BadLine | dict) or len(row) < 3:  # noqa: PLR2004 - id, title, genres
+    for line, row in source.rows():
+        if isinstance(row, BadLine):
+            yield RejectedLine(line, row.reason)
+            continue
+        if isinstance(row, dict) or len(row) < 3:  # noqa: PLR2004 - id, title, genres
+            yield RejectedLine(line, f"expected an id, a title and genres, got {len(row)} columns")
             continue
         if path.name.startswith("u.item"):
             genres = [g for g, flag in zip(U_ITEM_GENRES, row[5:], strict=False) if flag == "1"]
@@ -104,7 +108,8 @@ def read_titles(path: Path) -> Iterator[Item]:
             genres = [genre for genre in row[2].split("|") if genre and genre != NO_GENRES]
         try:
             item_id = parse_id(row[0].strip())
-        except ValueError:
+        except ValueError as error:
+            yield RejectedLine(line, str(error))
             continue
         yield movie(item_id, row[1], genres)
 

@@ -32,6 +32,8 @@ FILLED = ("Handle", "Title", "Body (HTML)", "Vendor", "Product Category", "Type"
 """Columns that Shopify's products_export.csv fills in the first row of a product alone."""
 RARE = frozenset({"from", "until", "vector", "attributes"})
 """Fields that few sources have: nobody misses their columns."""
+MAX_NAMES = 200
+"""Keys of JSON rows that are looked at to name those that no field takes."""
 
 
 class ProductsReport(msgspec.Struct, kw_only=True):
@@ -48,7 +50,7 @@ class ProductsReport(msgspec.Struct, kw_only=True):
     mended : dict of str to int
         Number of corrected items by correction.
     absent, unread : tuple of str
-        Fields without a column, and columns that no field takes; of files with a header.
+        Fields without a column, and columns or keys that no field takes.
     """
 
     rows: int = 0
@@ -103,6 +105,9 @@ class ProductReader:
                 "name"
             )
         self.rows = 0
+        self._names = dict.fromkeys(
+            source.columns[:MAX_NAMES] if source.is_json else source.columns
+        )
         self.dropped: Counter[str] = Counter()
         self.mended: Counter[str] = Counter()
         self.examples: list[RejectedLine] = []
@@ -132,10 +137,8 @@ class ProductReader:
                 yield msgspec.structs.replace(cleaned.item, item=name)
 
     def missing(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Return the fields without a column, and the columns that no field takes; none of JSON."""
-        if not self._source.has_header:
-            return (), ()
-        by_name = {column_name(name): name for name in self._source.columns}
+        """Return the fields without a column, and the columns that no field takes; call it after `items`."""
+        by_name = {column_name(name): name for name in self._names}
         taken: set[str] = set()
         absent = []
         for field, usual in PRODUCT_COLUMNS.items():
@@ -161,6 +164,8 @@ class ProductReader:
 
     def _named(self, row: Row) -> Mapping[str, object]:
         if isinstance(row, dict):
+            if len(self._names) < MAX_NAMES and not row.keys() <= self._names.keys():
+                self._names.update(dict.fromkeys(islice(row, MAX_NAMES)))
             return row
         return dict(zip(self._source.columns, row, strict=False))
 

@@ -217,6 +217,20 @@ def test_prefixes_tell_sources_apart(tmp_path: Path, event_log: EventLog) -> Non
     assert (event.user, event.item) == ("a-1", "b-2")
 
 
+@pytest.mark.parametrize("number", [str(1 << 63), str(-(1 << 63)), "9" * 5_000, "1.5", ""])
+def test_an_order_that_is_no_number_of_63_bits_is_a_bad_line(
+    tmp_path: Path, event_log: EventLog, number: str
+) -> None:
+    path = tmp_path / "orders.csv"
+    path.write_text(f"who,sku,nr\nu,a,2\nu,b,{number}\nu,c,{(1 << 63) - 1}\n")
+    mapping = ColumnMapping(user="who", item="sku", order="nr")
+
+    report = import_events(event_log, Source(path), mapping, at_ms=0)
+
+    assert (report.imported, [each.line for each in report.problems]) == (2, [3])
+    assert "as order" in report.problems[0].reason
+
+
 def test_rows_without_a_time_keep_their_order(tmp_path: Path, event_log: EventLog) -> None:
     text = "user,item\n" + "".join(f"u1,p{n}\n" for n in range(20))
 

@@ -79,6 +79,38 @@ def test_the_report_names_fields_without_a_column_and_columns_not_read(
     assert named.mended == {}
 
 
+def test_a_text_called_attributes_is_named_though_other_columns_are_attributes(
+    log: EventLog, tmp_path: Path
+) -> None:
+    file = lines(tmp_path / "p.csv", "sku,name,attributes,Size", "s1,Lute,red wood,42")
+
+    report = run(log, file, columns={"attributes.size": "Size"})
+
+    assert written(log) == [Item(item="s1", title="Lute", attributes={"size": 42})]
+    assert [(text[:33], n) for text, n in report.mended.items()] == [
+        ("attributes could not be read; exp", 1)
+    ]
+
+
+def test_a_column_called_attributes_can_be_one_attribute(log: EventLog, tmp_path: Path) -> None:
+    file = lines(tmp_path / "p.csv", "sku,name,attributes", "s1,Lute,red wood")
+
+    report = run(log, file, columns={"attributes.look": "attributes"})
+
+    assert written(log) == [Item(item="s1", title="Lute", attributes={"look": "red wood"})]
+    assert (report.mended, report.unread) == ({}, ())
+
+
+def test_keys_of_json_rows_that_are_not_read_are_named(log: EventLog, tmp_path: Path) -> None:
+    rows = [{"sku": "s1", "name": "Lute", "Preis": 1}, {"sku": "s2", "name": "Oud", "Farbe": "red"}]
+    file = lines(tmp_path / "products.jsonl", *map(json.dumps, rows))
+
+    report = run(log, file)
+
+    assert report.unread == ("Preis", "Farbe")
+    assert "price" in report.absent
+
+
 def test_a_second_run_adds_nothing(log: EventLog, tmp_path: Path) -> None:
     file = lines(tmp_path / "meta.jsonl", *map(json.dumps, ROWS))
     run(log, file)

@@ -1,10 +1,13 @@
 """MovieLens in its several forms: which files, which columns, which titles."""
 
 import gzip
+import json
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from recstream.cli import cli
 from recstream.core.records import Item
 from recstream.errors import InvalidInput
 from recstream.importers.movielens import find_files, movie, ratings_mapping, read_titles
@@ -82,6 +85,22 @@ def test_titles_are_read_in_each_form(tmp_path: Path) -> None:
     ]
     assert [film.title for film in read_titles(dat)] == ["Amélie"]
     assert next(read_titles(old)).attributes["genres"] == ["Animation", "Children", "Comedy"]
+
+
+def test_lines_of_titles_that_are_no_products_are_named(tmp_path: Path) -> None:
+    (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\n1,1,4,1\n")
+    (tmp_path / "movies.csv").write_text("movieId,title,genres\nnan,A,Drama\n2,B\n3,C,War\n")
+
+    reasons = [each.line for each in read_titles(tmp_path / "movies.csv") if hasattr(each, "line")]
+    done = CliRunner().invoke(
+        cli, ["import", "movielens", str(tmp_path), "--data-dir", str(tmp_path / "data"), "--json"]
+    )
+
+    assert reasons == [2, 3]
+    report = json.loads(done.output)
+    assert report["products"] == 1
+    assert "2 lines of " in report["notes"][-1]
+    assert "line 2: expected an id, got 'nan'" in report["notes"][-1]
 
 
 def test_products_are_put_into_the_catalogue_if_they_differ(tmp_path: Path) -> None:

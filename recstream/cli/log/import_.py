@@ -13,6 +13,7 @@ from recstream.cli.log.import_run import Import
 from recstream.cli.options import json_option, say, settings_options, table
 from recstream.core.events import timestamp_ms
 from recstream.core.json_input import json_error
+from recstream.core.records import Item
 from recstream.errors import InvalidInput, InvalidJson
 from recstream.importers import (
     ColumnMapping,
@@ -73,10 +74,15 @@ def movielens(settings: Settings, path: Path, strict: bool, as_json: bool) -> No
     mapping, header = ratings_mapping(files.ratings)
     with Import(settings, files.ratings, as_json=as_json) as run:
         source = Source(files.ratings, header=header, on_progress=run.on_progress)
-        products = [] if files.titles is None else list(read_titles(files.titles))
+        titles = [] if files.titles is None else list(read_titles(files.titles))
+        products = [each for each in titles if isinstance(each, Item)]
+        rejected = [each for each in titles if not isinstance(each, Item)]
         report = import_events(run.log, source, mapping, strict=strict, on_written=run.on_written)
         if products:
             report.products = import_items(run.log, products)
+        if rejected:
+            first = f"line {rejected[0].line}: {rejected[0].reason}"
+            report.notes.append(f"{len(rejected):,} lines of {files.titles} rejected; {first}")
         run.finish(report)
 
 
@@ -146,11 +152,10 @@ def products(
     lines += [f"{count:,} rejected: {reason}" for reason, count in report.dropped.items()]
     lines += [f"  line {each.line}: {each.reason}: {each.shown}" for each in report.examples]
     lines += [f"{count:,} corrected: {what}" for what, count in report.mended.items()]
-    if report.absent and report.unread:
-        lines.append(
-            f"no column for {', '.join(report.absent)}; not read: {', '.join(report.unread)}; "
-            "name columns with --column FIELD=COLUMN"
-        )
+    if report.unread:
+        absent = f"no column for {', '.join(report.absent)}; " if report.absent else ""
+        unread = ", ".join(name if name.isprintable() else ascii(name) for name in report.unread)
+        lines.append(f"{absent}not read: {unread}; name columns with --column FIELD=COLUMN")
     say(report, "\n".join(lines), as_json=as_json)
 
 

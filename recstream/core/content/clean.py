@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from recstream.core.content.categories import category_levels
-from recstream.core.content.product_fields import cell_value, read_product_fields
+from recstream.core.content.product_fields import ATTRIBUTE, cell_value, read_product_fields
 from recstream.core.events import MAX_ID_CHARACTERS, is_printable
 from recstream.core.records import Item
 
@@ -65,8 +65,6 @@ PRODUCT_COLUMNS: Mapping[str, tuple[str, ...]] = {
     "attributes": ("attributes",),
 }
 """By field of an item: columns to take it from; the first with a value wins. See `column_name`."""
-ATTRIBUTE = "attributes."
-"""Begins the name of a field that is one attribute."""
 _NOT_AVAILABLE = frozenset({"false", "0", "no", "out_of_stock", "out of stock", "outofstock"})
 
 MAX_TITLE = 500
@@ -258,8 +256,11 @@ def _fields(row: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any
     """Return the row's values by field of an item."""
     by_name = {column_name(name): value for name, value in row.items()}
     found: dict[str, Any] = {}
+    own = {column_name(column) for name, column in columns.items() if name.startswith(ATTRIBUTE)}
     for field, names in PRODUCT_COLUMNS.items():
         wanted = (column_name(columns[field]),) if field in columns else names
+        if field == "attributes" and own.issuperset(wanted):
+            continue
         for name in wanted:
             value = by_name.get(name)
             if value not in (None, "", [], {}):
@@ -271,11 +272,7 @@ def _fields(row: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any
         if field.startswith(ATTRIBUTE)
     }
     if named:
-        given = found.get("attributes")
-        own = given if isinstance(given, dict) else {}
-        found["attributes"] = own | {
-            k: cell_value(v) for k, v in named.items() if v not in (None, "")
-        }
+        found[ATTRIBUTE] = {k: cell_value(v) for k, v in named.items() if v not in (None, "")}
     return found
 
 

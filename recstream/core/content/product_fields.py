@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+ATTRIBUTE = "attributes."
+"""Begins the name of a field that is one attribute."""
 MAX_VECTOR = 4_096
 MAX_ATTRIBUTES = 100
 MAX_VALUE = 2_000
@@ -29,7 +31,8 @@ def read_product_fields(found: Mapping[str, Any]) -> ProductFields:
     Parameters
     ----------
     found : mapping
-        The row's values by name: ``from``, ``until``, ``vector``, ``attributes``.
+        The row's values by name: ``from``, ``until``, ``vector``, ``attributes``, and in
+        ``attributes.`` those of columns that are one attribute each.
 
     Examples
     --------
@@ -55,6 +58,7 @@ def read_product_fields(found: Mapping[str, Any]) -> ProductFields:
             "attributes could not be read; expected a JSON object; in CSV map columns: "
             "--column attributes.size=Size"
         )
+    given = given | found.get(ATTRIBUTE, {})
     first = dict(list(given.items())[:MAX_ATTRIBUTES])
     attributes = {str(name): value for name, value in first.items() if _is_attribute(value)}
     if len(first) < len(given):

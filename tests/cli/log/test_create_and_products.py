@@ -72,3 +72,15 @@ def test_import_products_names_a_column_that_is_not_there(
 
     assert run(["import", "products", str(file), "--column", "item=sku", *given]) == 1
     assert "sku" in capsys.readouterr().err
+
+
+def test_a_column_that_is_not_read_is_named_though_every_field_has_one(
+    given: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "goods.csv"
+    fields = "item,title,category,brand,price,description,image,available"
+    file.write_text(f"{fields},Farbe\nA,Mug,Cups,Acme,1,A mug,,yes,red\n")
+
+    assert run(["import", "products", str(file), *given]) == 0
+
+    assert "not read: Farbe; name columns with --column" in capsys.readouterr().out
