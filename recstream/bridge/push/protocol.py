@@ -5,10 +5,11 @@ that a client misses are named in a `Gap`.
 """
 
 from enum import IntEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
+from recstream.core.json_input import json_error
 from recstream.core.records import (
     ClickCounts,
     GenerationAnnounced,
@@ -17,7 +18,7 @@ from recstream.core.records import (
     TrainingProgress,
     WorkerStatus,
 )
-from recstream.errors import InvalidInput
+from recstream.errors import InvalidInput, InvalidJson
 from recstream.log import INTERACTIONS
 
 SUBPROTOCOL = "recstream.v1"
@@ -183,6 +184,10 @@ class Unsub(
 ClientMessage = Hello | Refresh | Sub | Unsub
 _client_decoder: msgspec.json.Decoder[ClientMessage] = msgspec.json.Decoder(ClientMessage)
 _encoder = msgspec.json.Encoder()
+
+
+class _Tagged(msgspec.Struct):
+    type: str
 
 
 class SubscriptionState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -352,8 +357,20 @@ def decode_client(raw: bytes | str) -> ClientMessage:
     try:
         return _client_decoder.decode(raw)
     except Exception as error:
-        message = f"expected a recstream.v1 message (hello, refresh, sub, unsub): {error}"
+        wrong = json_error(error, InvalidJson, kind=_kind_of(raw))
+        where = f" (at {wrong.pointer})" if wrong.pointer else ""
+        message = f"expected a recstream.v1 message (hello, refresh, sub, unsub): {wrong}{where}"
         raise InvalidInput(message) from error
+
+
+def _kind_of(raw: bytes | str) -> Any:
+    """Return the type of a refused message; all of them if its ``type`` names none."""
+    try:
+        tag = msgspec.json.decode(raw, type=_Tagged).type
+    except Exception:  # noqa: BLE001 - whatever untrusted bytes do to a decoder
+        return ClientMessage
+    kinds = {kind.__struct_config__.tag: kind for kind in get_args(ClientMessage)}
+    return kinds.get(tag, ClientMessage)
 
 
 def encode(message: Any) -> bytes:

@@ -34,3 +34,41 @@ def test_a_message_that_nests_too_deep_is_refused(depth, field):
 def test_any_bytes_are_a_message_or_refused(raw):
     with contextlib.suppress(InvalidInput):
         decode_client(raw)
+
+
+@pytest.mark.parametrize(
+    ("message", "known"),
+    [
+        ('{"type":"hello","surprise":1}', "token, user, subs"),
+        ('{"type":"refresh","token":"t","surprise":1}', "token"),
+        ('{"type":"sub","ch":"recs","surprise":1}', "ch, since, topic, partition, user, placement"),
+        ('{"type":"unsub","ch":"recs","surprise":1}', "ch"),
+        (
+            '{"type":"hello","subs":[{"ch":"log","surprise":1}]}',
+            "ch, since, topic, partition, user, placement",
+        ),
+        (
+            '{"type":"sub","ch":"log","since":{"epoch":"e","offset":1,"surprise":1}}',
+            "epoch, offset",
+        ),
+    ],
+)
+def test_an_unknown_field_is_refused_with_the_known_ones_of_its_kind(message, known):
+    with pytest.raises(InvalidInput, match=f"unknown field `surprise`; known: {known} "):
+        decode_client(message)
+
+
+@pytest.mark.parametrize(
+    ("message", "known"),
+    [
+        ('{"type":"shout"}', "hello, refresh, sub, unsub"),
+        ('{"type":"unsub","ch":"gossip"}', "recs, pipeline, log"),
+        ('{"type":"hello","subs":[{"ch":"gossip"}]}', "recs, pipeline, log"),
+    ],
+)
+def test_an_unknown_value_is_refused_with_the_known_ones(message, known):
+    with pytest.raises(InvalidInput) as refused:
+        decode_client(message)
+
+    _, _, said = str(refused.value).partition("; known: ")
+    assert sorted(said.partition(" (at ")[0].split(", ")) == sorted(known.split(", "))
