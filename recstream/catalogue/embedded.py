@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from recstream.catalogue.port import Page, ViewPosition
-from recstream.catalogue.text import TIERS, TierQuery, search_page, terms
+from recstream.catalogue.text import TIERS, TierQuery, search_page, terms, unicode_forms
 from recstream.core.records import Item, decode_stored_item
 from recstream.errors import CatalogueUnavailable
 
@@ -274,11 +274,13 @@ def _words(item: Item) -> tuple[str, str]:
 def _statement(query: TierQuery) -> tuple[str, dict[str, str | int]]:
     """Return the statement for one tier of the ranking, and its values."""
     tier, words, phrase, category, after = query
-    values: dict[str, str | int] = {"category": category, "end": phrase + _LAST_CHARACTER}
+    values: dict[str, str | int] = {"end": phrase + _LAST_CHARACTER}
     source = "items"
     conditions = ["sort > :after"]
     if category:
-        conditions.append("category = :category")
+        forms = {f"category{at}": form for at, form in enumerate(unicode_forms(category))}
+        values |= forms
+        conditions.append(f"category IN ({', '.join(f':{name}' for name in forms)})")
     if tier == 0:
         # A sort key is longer than the phrase it begins with, so one lower bound serves for both.
         values["after"] = max(after, phrase)

@@ -31,7 +31,7 @@ from pymongo.errors import (
 )
 
 from recstream.catalogue.port import Page, ViewPosition
-from recstream.catalogue.text import TIERS, TierQuery, search_page, terms
+from recstream.catalogue.text import TIERS, TierQuery, search_page, terms, unicode_forms
 from recstream.core.records import Item
 from recstream.errors import CatalogueUnavailable, InvalidInput, InvalidSetting
 
@@ -305,7 +305,7 @@ def _query(query: TierQuery) -> Document:
     begins = {"sort": {"$regex": f"^{phrase}"}}
     conditions: list[Document] = [{"sort": {"$gt": after}}]
     if category:
-        conditions.append({"category": category})
+        conditions.append({"category": {"$in": list(unicode_forms(category))}})
     if tier == 0 and words:
         conditions.append(begins)
     if tier > 0:

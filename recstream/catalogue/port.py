@@ -63,7 +63,7 @@ class Catalogue(Protocol):
         text : str, optional
             Without any letter or digit it matches every item.
         category : str, optional
-            Only items of exactly this category.
+            Only items of exactly this category, in any Unicode form.
         cursor : str, optional
             `Page.next` of the page before. Items added or deleted in between cause no repeats and no
             gaps.

@@ -41,6 +41,15 @@ class PageCursor(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fi
     after: str = ""
 
 
+def unicode_forms(text: str) -> tuple[str, ...]:
+    r"""Return a text as it is, composed (NFC) and decomposed (NFD), each once.
+
+    >>> [len(form) for form in unicode_forms("Caf\u00e9")], unicode_forms("Tea")
+    ([4, 5], ('Tea',))
+    """
+    return tuple(dict.fromkeys((text, *(unicodedata.normalize(f, text) for f in ("NFC", "NFD")))))
+
+
 class TierQuery(NamedTuple):
     """A query for one tier of the ranking.
 

@@ -165,7 +165,7 @@ class ProductReader:
     def _named(self, row: Row) -> Mapping[str, object]:
         if isinstance(row, dict):
             if len(self._names) < MAX_NAMES and not row.keys() <= self._names.keys():
-                self._names.update(dict.fromkeys(islice(row, MAX_NAMES)))
+                self._names.update(dict.fromkeys([*row][:MAX_NAMES]))
             return row
         return dict(zip(self._source.columns, row, strict=False))
 

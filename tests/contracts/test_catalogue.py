@@ -159,6 +159,15 @@ def test_a_category_is_matched_as_a_whole(catalogue: Catalogue) -> None:
     assert catalogue.categories() == {"Out": 1, "Outdoor": 1}
 
 
+@pytest.mark.parametrize("category", ["Caf\u00e9", "Cafe\u0301"], ids=["composed", "decomposed"])
+def test_a_category_is_found_in_any_unicode_form(catalogue: Catalogue, category: str) -> None:
+    items = of("1", "Cup", "Caf\u00e9"), of("2", "Pot", "Cafe\u0301"), of("3", "Mug", "Cafe")
+    catalogue.apply(shop(*items), ViewPosition("e", 1))
+
+    assert names(catalogue, category=category) == ["1", "2"]
+    assert names(catalogue, "pot", category=category) == ["2"]
+
+
 def pages(catalogue: Catalogue, limit: int, between: Callable[[], None], **how: Any) -> list[str]:
     seen: list[str] = []
     cursor = ""

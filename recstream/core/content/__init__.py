@@ -3,7 +3,7 @@
 In: catalogue items. Out: features, content neighbours, predicted factors, columns that rules test.
 """
 
-from recstream.core.content.categories import CATEGORY_GRAMMAR, within_any
+from recstream.core.content.categories import CATEGORY_GRAMMAR, canonical, within_any
 from recstream.core.content.clean import (
     ATTRIBUTE,
     PRODUCT_COLUMNS,

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recstream.core.columns import IdRows
-from recstream.core.content.categories import CATEGORY_GRAMMAR
+from recstream.core.content.categories import CATEGORY_GRAMMAR, canonical
 from recstream.core.content.summary import ItemDetails
 from recstream.core.content.tokens import Comparable, comparable, compare
 from recstream.core.events import timestamp_ms
@@ -84,7 +84,8 @@ class _Attributes(msgspec.Struct, gc=False):
 class _FactColumns:
     """Columns of category, brand and price."""
 
-    def __init__(self, n_items: int) -> None:
+    def __init__(self, n_items: int, grammar: int) -> None:
+        self.grammar = grammar
         self.category, self.brand = Column(n_items), Column(n_items)
         self.price = GrowableArray(np.full(n_items, math.nan))
 
@@ -95,9 +96,11 @@ class _FactColumns:
 
     def put(self, rows: Sequence[int], facts: Sequence[_Facts | Item]) -> None:
         categories = [each.category for each in facts]
-        self.category.put(rows, (each or None for each in categories), categories)
+        keys = (canonical(each, self.grammar) or None for each in categories)
+        self.category.put(rows, keys, categories)
         brands = [each.brand for each in facts]
-        self.brand.put(rows, (each.casefold() or None for each in brands), brands)
+        keys = (canonical(each, self.grammar).casefold() or None for each in brands)
+        self.brand.put(rows, keys, brands)
         self.price.rows[rows] = [math.nan if each.price is None else each.price for each in facts]
 
 
@@ -163,7 +166,7 @@ class AttributeColumns:
     details : ItemDetails
         Of the same items. Both are kept.
     grammar : int, optional
-        Version of the grammar of categories.
+        Version of the grammar of categories, and of the comparison of texts.
 
     Attributes
     ----------
@@ -193,7 +196,7 @@ class AttributeColumns:
     @property
     def _facts(self) -> _FactColumns:
         if self._built.facts is None:
-            facts = _FactColumns(len(self._items))
+            facts = _FactColumns(len(self._items), self.grammar)
             for rows, found in self._details.decoded(_Facts):
                 facts.put(rows, found)
             self._built.facts = facts
@@ -215,7 +218,7 @@ class AttributeColumns:
 
     @property
     def brand(self) -> Column:
-        """Every item's brand; equal if they differ in case alone."""
+        """Every item's brand; equal if they differ in case or Unicode form alone."""
         return self._facts.brand
 
     @property

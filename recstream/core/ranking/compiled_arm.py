@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from recstream.core.content import AttributeColumns, ColdStart, within_any
+from recstream.core.content import AttributeColumns, ColdStart, canonical, within_any
 from recstream.core.generation import Generation
 from recstream.core.ranking.batch import ListRules, NeighbourTable
 from recstream.core.ranking.dislikes import Push, subtract_pushes
@@ -314,11 +314,12 @@ def _tests(
     condition: Condition, generation: Generation, columns: AttributeColumns, now_ms: int
 ) -> Iterator[Bools]:
     """Yield, for each field of a condition, the items that meet it."""
+    grammar = columns.grammar
     if condition.category is not None:
-        yield columns.category.where(within_any(as_texts(condition.category), columns.grammar))
+        yield columns.category.where(within_any(as_texts(condition.category), grammar))
     if condition.brand is not None:
-        brands = {each.casefold() for each in as_texts(condition.brand)}
-        yield columns.brand.where(lambda each: each.casefold() in brands)
+        brands = {canonical(each, grammar).casefold() for each in as_texts(condition.brand)}
+        yield columns.brand.where(lambda each: canonical(each, grammar).casefold() in brands)
     if condition.price is not None:
         yield _inside(columns.price, condition.price)
     if condition.users is not None:
@@ -332,7 +333,9 @@ def _tests(
         yield (
             column.codes == 0
             if test.exists is False
-            else column.where(attribute_predicate(test, now_ms))
+            else column.where(
+                attribute_predicate(test, now_ms, lambda text: canonical(text, grammar))
+            )
         )
     for at, moments in enumerate((condition.from_, condition.until)):
         if moments is not None:

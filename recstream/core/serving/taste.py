@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import msgspec
 import numpy as np
 
+from recstream.core.content import canonical
 from recstream.core.generation import Generation
 from recstream.core.history import History, matrix_row, stack
 from recstream.core.records import Item
@@ -121,7 +122,9 @@ def _counts(generation: Generation, rows: Iterable[int]) -> Counter[tuple[str, s
 
 
 def _values(item: Item) -> Iterable[tuple[str, str]]:
-    yield from ((name, text) for name in ("category", "brand") if (text := getattr(item, name)))
+    yield from (
+        (name, canonical(text)) for name in ("category", "brand") if (text := getattr(item, name))
+    )
     for name, value in item.attributes.items():
         for each in value if isinstance(value, (list, tuple)) else (value,):
-            yield name, str(each)
+            yield name, canonical(str(each))

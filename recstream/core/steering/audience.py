@@ -23,20 +23,34 @@ def _holds(test: AttributeTest, value: Any) -> bool:
     return value is None if test.exists is False else attribute_predicate(test)(value)
 
 
-def attribute_predicate(test: AttributeTest, now_ms: int = 0) -> Callable[[Any], bool]:
-    """Return a predicate for attribute values; a list passes if one of its values passes."""
-    wanted = None if test.one_of is None else {_kind_and_value(each) for each in test.one_of}
+def attribute_predicate(
+    test: AttributeTest, now_ms: int = 0, form: Callable[[str], str] = str
+) -> Callable[[Any], bool]:
+    """Return a predicate for attribute values; a list passes if one of its values passes.
+
+    Parameters
+    ----------
+    form : callable
+        Returns a text in the form in which texts are compared.
+    """
+
+    def plain(value: Any) -> Any:
+        return form(value) if isinstance(value, str) else value
+
+    eq, low, high = plain(test.eq), plain(test.min), plain(test.max)
+    wanted = None if test.one_of is None else {_kind_and_value(plain(each)) for each in test.one_of}
 
     def one(value: Any) -> bool:
         if value is None:
             return False
-        if test.eq is not None and _kind_and_value(value) != _kind_and_value(test.eq):
+        value = plain(value)
+        if eq is not None and _kind_and_value(value) != _kind_and_value(eq):
             return False
         if wanted is not None and (
             isinstance(value, dict | list) or _kind_and_value(value) not in wanted
         ):
             return False
-        return _within(value, test.min, now_ms, 1) and _within(value, test.max, now_ms, -1)
+        return _within(value, low, now_ms, 1) and _within(value, high, now_ms, -1)
 
     def passes(value: Any) -> bool:
         if isinstance(value, list | tuple):

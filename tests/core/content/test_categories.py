@@ -13,12 +13,12 @@ from recstream.core.content.content_model import ContentModel
 from recstream.core.content.tokens import _SIGNS, MAX_SIGNS, token_bags, words
 from recstream.core.records import Item
 
+COMPOSED, DECOMPOSED = "Caf\u00e9", "Cafe\u0301"
+SEPARATED = ["Home/Kitchen", "Home / Kitchen", "Home > Kitchen", "Home|Kitchen", "Home»Kitchen"]
+
 
 def is_within(category: str, prefix: str, grammar: int = CATEGORY_GRAMMAR) -> bool:
     return within_any((prefix,), grammar)(category)
-
-
-SEPARATED = ["Home/Kitchen", "Home / Kitchen", "Home > Kitchen", "Home|Kitchen", "Home»Kitchen"]
 
 
 @pytest.mark.parametrize("category", SEPARATED)
@@ -47,7 +47,7 @@ def test_a_category_is_within_each_of_its_beginnings_however_separated(levels, d
     assert not is_within(joined(levels), joined([*levels[:cut], "C"]))
 
 
-@pytest.mark.parametrize("grammar", [1, 2])
+@pytest.mark.parametrize("grammar", [1, 2, 3])
 def test_levels_are_found_in_one_pass_over_any_text(grammar: int) -> None:
     begun = process_time()
 
@@ -66,6 +66,14 @@ def test_levels_are_the_texts_between_separators(category: str) -> None:
     assert category_levels(category) == [
         level.strip() for level in re.split("[>|/»›]", category) if level.strip()
     ]
+
+
+@pytest.mark.parametrize("category", [COMPOSED, DECOMPOSED])
+@pytest.mark.parametrize("prefix", [COMPOSED, DECOMPOSED])
+def test_a_category_is_within_another_in_any_unicode_form(category: str, prefix: str) -> None:
+    assert is_within(f"{category} > Tables", prefix)
+    assert is_within(f"{category} > Tables", prefix, 2) == (category == prefix)
+    assert not is_within("Cafe", prefix)
 
 
 def test_models_of_the_old_grammar_keep_it_and_their_bytes() -> None:

@@ -1,17 +1,21 @@
 """Compiled arms: a check changes nothing, and caches are bounded and keep what is in use."""
 
 from time import process_time
+from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
+from recstream.core.columns import IdTable
 from recstream.core.content.categories import within_any
-from recstream.core.content.columns import MAX_ATTRIBUTES, Column
+from recstream.core.content.columns import MAX_ATTRIBUTES, AttributeColumns, Column
+from recstream.core.content.summary import ItemDetails
 from recstream.core.ranking import compile_arm, rank, steering_warnings
-from recstream.core.ranking.compiled_arm import MAX_COMPILED
+from recstream.core.ranking.compiled_arm import MAX_COMPILED, matches
 from recstream.core.records import Item
 from recstream.core.steering.audience import attribute_predicate
-from recstream.core.steering.rules import AttributeTest
+from recstream.core.steering.rules import AttributeTest, Condition
 from tests.core.ranking.steering_cases import HALF_LIFE_MS, document, history, shop
 
 
@@ -127,7 +131,7 @@ def test_columns_of_attributes_are_bounded() -> None:
     assert len(columns._attributes) == MAX_ATTRIBUTES
 
 
-@pytest.mark.parametrize("grammar", [1, 2])
+@pytest.mark.parametrize("grammar", [1, 2, 3])
 def test_a_condition_of_many_values_looks_once_at_each_value_of_the_items(grammar: int) -> None:
     names = [f"c{at} > d" for at in range(4_000)]
     column = Column(len(names))
@@ -183,3 +187,48 @@ def test_times_with_zones_are_compared_as_times(value: str, is_later: bool) -> N
     assert attribute_predicate(most)(value) is (
         not is_later or value in {"2026-11-22T10:00:00.000Z", "2026-11-22T10:00:00+00:00"}
     )
+
+
+COMPOSED, DECOMPOSED = "Caf\u00e9", "Cafe\u0301"
+"""One text in the Unicode forms NFC and NFD."""
+
+
+def columns_of(*items: Item, **how: int) -> AttributeColumns:
+    ids = [each.item for each in items]
+    details = ItemDetails.of({each.item: each for each in items}, IdTable(ids))
+    return AttributeColumns(ids, details, **how)
+
+
+@pytest.mark.parametrize("stored", [COMPOSED, DECOMPOSED])
+@pytest.mark.parametrize("named", [COMPOSED, DECOMPOSED, COMPOSED.upper(), DECOMPOSED.upper()])
+@pytest.mark.parametrize("grammar", [2, 3])
+def test_rules_match_texts_of_any_unicode_form_unless_the_generation_is_older(
+    stored: str, named: str, grammar: int
+) -> None:
+    item = Item(item="a", category=stored, brand=stored, attributes={"style": [stored, "x"]})
+    columns = columns_of(item, Item(item="b", category="Cafe", brand="Cafe"), grammar=grammar)
+    generation = SimpleNamespace(n_items=2)
+    same_form = named.casefold() == stored.casefold()
+    is_upper = named.isupper()
+
+    def found(**where: Any) -> list[bool]:
+        return matches(msgspec.convert(where, Condition), generation, columns).tolist()
+
+    assert found(brand=named) == [grammar == 3 or same_form, False]
+    for where in (
+        {"category": named},
+        {"attributes": {"style": {"eq": named}}},
+        {"attributes": {"style": {"in": ["y", named]}}},
+        {"attributes": {"style": {"min": named, "max": named}}},
+    ):
+        assert found(**where) == [not is_upper and (grammar == 3 or same_form), False]
+
+
+def test_items_of_one_brand_in_two_unicode_forms_share_a_code() -> None:
+    columns = columns_of(
+        Item(item="a", category=COMPOSED, brand=COMPOSED),
+        Item(item="b", category=DECOMPOSED, brand=DECOMPOSED.upper()),
+    )
+
+    assert columns.brand.codes[0] == columns.brand.codes[1]
+    assert columns.category.codes[0] == columns.category.codes[1]
