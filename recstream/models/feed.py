@@ -25,7 +25,6 @@ from recstream.log import (
 )
 from recstream.models.prefetch import ArtifactPrefetch
 from recstream.models.store import ModelStore
-from recstream.models.topic import DELTA_KEY
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +81,8 @@ class ModelFeed:
     newest_announced : int or None
         Highest number that was announced, usable or not; set by `newest`. A number larger than its
         record's offset is no generation's.
+    announced : GenerationAnnounced or None
+        The announcement of the generation that `newest` returned.
     """
 
     def __init__(self, event_log: EventLog, store: ModelStore, *, is_serving: bool = True) -> None:
@@ -93,8 +94,9 @@ class ModelFeed:
         self._unusable: GenerationAnnounced | None = None
         self._next_try = 0.0
         self.newest_announced: int | None = None
+        self.announced: GenerationAnnounced | None = None
 
-    def newest(self, *, with_deltas: bool = True) -> Generation | None:
+    def newest(self) -> Generation | None:
         """Return the newest usable generation with all its deltas; None if there is none.
 
         Afterwards `poll` continues after it. If an artifact is gone or corrupt, older generations are
@@ -104,10 +106,8 @@ class ModelFeed:
         end = self._log.high_watermark(MODELS, 0)
         generation: Generation | None = None
         deltas: list[DeltaAnnounced] = []
-        self._unusable = None
+        self._unusable = self.announced = None
         for record in read_backwards(self._log, MODELS, 0, end):
-            if record.key == DELTA_KEY and not with_deltas:
-                continue
             announced = decode_or_skip(record, decode_model)
             if isinstance(announced, DeltaAnnounced):
                 deltas.append(announced)
@@ -116,13 +116,11 @@ class ModelFeed:
                     self.newest_announced = max(self.newest_announced or 0, announced.generation)
                 found = self._fetch(record, announced)
                 if isinstance(found, Generation):
-                    generation = found
+                    generation, self.announced = found, announced
                     break
                 self._unusable = self._unusable or announced
         if generation is not None:
-            is_whole = not with_deltas or apply_deltas(
-                generation, reversed(deltas), follows=self._follows
-            )
+            is_whole = apply_deltas(generation, reversed(deltas), follows=self._follows)
             self._serving = generation.number if is_whole else None
         if self._tail is None:
             self._tail = self._log.tail({_TP: end})
@@ -177,6 +175,18 @@ class ModelFeed:
             if announced.generation == self._serving or (self._follows and is_followed):
                 steps.append(announced)
 
+    def fetch(self, announced: GenerationAnnounced) -> Generation:
+        """Return the generation of an announcement, without deltas.
+
+        Raises
+        ------
+        ArtifactCorrupt
+        NotFound
+        """
+        generation = self._prefetch.fetch(announced)
+        generation.own()
+        return generation
+
     def wake(self) -> None:
         """Make a waiting `poll` in another thread return."""
         if self._tail is not None:
@@ -190,11 +200,9 @@ class ModelFeed:
 
     def _fetch(self, record: Record, announced: GenerationAnnounced) -> Generation | Unusable:
         try:
-            generation = self._prefetch.fetch(announced)
+            return self.fetch(announced)
         except (ArtifactCorrupt, NotFound) as error:
             log.error(  # noqa: TRY400 - the message is enough
                 "model not usable generation=%d error=%s", announced.generation, error
             )
             return Unusable(record, error)
-        generation.own()
-        return generation

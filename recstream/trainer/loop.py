@@ -217,8 +217,7 @@ class Trainer:
         self._inputs.commands.mark_ended(is_requested=is_requested, is_forgotten=is_forgotten)
         self._executor.use(self._tuning.settle(is_accepted=False))
         self._executor.discard()
-        self._catch_up = None
-        self._changes_since_snapshot = []
+        self._catch_up, self._changes_since_snapshot = None, []
 
     def _take_over(self) -> None:
         """Continue from the newest announced generation, or train generation 0."""
@@ -263,9 +262,9 @@ class Trainer:
         offsets = {str(p): offset for p, offset in sorted(inputs.histories.offsets.items())}
         if stored.offsets == offsets:
             self._schedule.note_training(inputs.histories.n_events, len(stored.details))
-        announced = find_announcement(self._log, stored.number)
-        inputs.commands.drop_answered(announced, inputs.histories)
-        self._is_copy = announced.copies is not None
+        if (announced := restored.announced) is not None:
+            inputs.commands.drop_answered(announced, inputs.histories)
+            self._is_copy = announced.copies is not None
         inputs.commands.is_held &= self._is_copy
 
     def _is_due(self) -> bool:

@@ -188,3 +188,20 @@ def test_an_artifact_that_is_lost_or_damaged_while_it_is_served_is_stored_again(
 
     assert place.store.get(lost) == content
     assert "stored again" in caplog.text
+
+
+def test_a_takeover_needs_no_announcement_that_retention_deletes_meanwhile(trained, monkeypatch):
+    log = trained.world.log
+    again = trained.trainer("b")
+    finish = again._finish_take_over
+
+    def prune_and_finish(*found):
+        log.delete_before(MODELS, 0, log.high_watermark(MODELS, 0))
+        finish(*found)
+
+    monkeypatch.setattr(again, "_finish_take_over", prune_and_finish)
+
+    work(again, lambda: again.generation is not None)
+    again.close()
+
+    assert again.generation.number == 1

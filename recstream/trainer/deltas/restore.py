@@ -11,6 +11,7 @@ import numpy as np
 from recstream.core.evaluation import HeldOut
 from recstream.core.generation import Generation
 from recstream.core.numeric.arrays import Int32s, Int64s, csr_of
+from recstream.core.records import GenerationAnnounced
 from recstream.models import ModelFeed
 from recstream.process import run_in_thread
 from recstream.trainer.catalogue import CatalogueState
@@ -67,12 +68,15 @@ class Found(NamedTuple):
         Rollback: number of the older generation.
     newest : int
         Highest number that was announced, usable or not; -1 for none.
+    announced : GenerationAnnounced or None
+        The announcement of ``stored``: retention may delete its record while the state is restored.
     """
 
     moved: Generation | None
     stored: Generation | None = None
     copies: int | None = None
     newest: int = -1
+    announced: GenerationAnnounced | None = None
 
     @property
     def is_newest_lost(self) -> bool:
@@ -83,11 +87,12 @@ class Found(NamedTuple):
 def find_newest(feed: ModelFeed) -> Found:
     """Return the newest usable generation; closes the feed."""
     try:
-        moved, stored = feed.newest(), feed.newest(with_deltas=False)
+        moved = feed.newest()
+        stored = None if feed.announced is None else feed.fetch(feed.announced)
     finally:
         feed.close()
     newest = -1 if feed.newest_announced is None else feed.newest_announced
-    found = Found(moved, stored, newest=newest)
+    found = Found(moved, stored, newest=newest, announced=feed.announced)
     log.info("trainer active generation=%s", None if stored is None else stored.number)
     if found.is_newest_lost:
         log.error("generation %d can't be used: a new one is trained", newest)
@@ -95,12 +100,13 @@ def find_newest(feed: ModelFeed) -> Found:
 
 
 class Restored(NamedTuple):
-    """The state of an existing generation; ``stored`` and ``copies`` as in `Found`."""
+    """The state of an existing generation; ``stored``, ``copies`` and ``announced`` as in `Found`."""
 
     trained: Trained
     deltas: Deltas
     stored: Generation | None
     copies: int | None
+    announced: GenerationAnnounced | None
 
     def note_unpublished(self, unknown: UserChanges, catalogue: CatalogueState) -> None:
         """Mark users and products changed since the last delta as pending."""
@@ -130,7 +136,9 @@ def start_restoring(
             restored = None
             if found.moved is not None:
                 trained, unknown = restore(found.moved, inputs.histories)
-                restored = Restored(trained, Deltas(trained), found.stored, found.copies)
+                restored = Restored(
+                    trained, Deltas(trained), found.stored, found.copies, found.announced
+                )
                 restored.note_unpublished(unknown, inputs.catalogue)
             done.set_result((found, restored))
         except BaseException as error:  # noqa: BLE001 - whoever waits raises it
