@@ -67,22 +67,30 @@ def create(event_log: EventLog, settings: Settings, wait: bool, timeout_s: float
         if event_log.high_watermark(INTERACTIONS, partition)
     }
     event_log.create_topics([TopicSpec(CHECKPOINTS, 1, compacted=True)])
+    changelog = histories_changelog(settings.app_id)
     start = event_log.high_watermark(CHECKPOINTS, 0)
-    submit(event_log, request)
+    asked = submit(event_log, request)
     if not wait:
         return request, f"request {request.id} for checkpoints is in the log"
 
     def answer() -> list[Manifest] | None:
         names = {each.key for each in read_records(event_log, CHECKPOINTS, 0, start)}
-        found = {each.partition: each for each in checkpoints.all() if each.name.encode() in names}
+        found = {
+            each.partition: each
+            for each in checkpoints.all()
+            if each.name.encode() in names
+            and each.changelog == changelog
+            and (each.request is None or each.request >= asked)
+        }
         return list(found.values()) if awaited <= found.keys() else None
 
     made = wait_for(
         answer,
         timeout_s,
         lambda: (
-            f"request {request.id} is in the log but not every partition has a checkpoint after "
-            f"{timeout_s:g} s; is a worker running? Its log says what went wrong"
+            f"request {request.id} is in the log but not every partition has a checkpoint of "
+            f"{changelog} after {timeout_s:g} s; is a worker of app_id {settings.app_id} running? "
+            "Its log says what went wrong"
         ),
     )
     return made, _lines(made)
