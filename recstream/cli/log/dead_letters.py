@@ -1,8 +1,9 @@
 """`recstream dead-letters`: list, show and resend records that could not be read."""
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 
 import click
@@ -11,9 +12,11 @@ import msgspec
 from recstream.cli.open import Result, on_log, open_existing
 from recstream.cli.options import json_option, say, settings_options, table
 from recstream.core.records import DeadLetter
+from recstream.errors import InvalidInput, NotFound
 from recstream.log import (
     DEAD_LETTERS,
     EventLog,
+    NewRecord,
     find_letter,
     original_content,
     read_letter,
@@ -21,6 +24,9 @@ from recstream.log import (
     record_to_send,
 )
 from recstream.settings import Settings, read_bounded
+
+SEND_RECORDS = 1_000
+"""Records of one append."""
 
 
 @click.group("dead-letters")
@@ -43,12 +49,12 @@ def list_(event_log: EventLog, lines: int, reason: str | None) -> Result:
       recstream dead-letters list
       recstream dead-letters list --reason malformed-json --json
     """
-    found = [
-        (name, letter)
-        for name, letter in _letters(event_log)
-        if reason is None or letter.reason == reason
-    ]
-    counts = dict(Counter(letter.reason for _, letter in found).most_common())
+    counted: Counter[str] = Counter()
+    newest: deque[tuple[str, DeadLetter]] = deque(maxlen=lines)
+    for name, letter in _letters(event_log, reason):
+        counted[letter.reason] += 1
+        newest.append((name, letter))
+    counts = dict(counted.most_common())
     rows = [
         {
             "id": name,
@@ -56,10 +62,11 @@ def list_(event_log: EventLog, lines: int, reason: str | None) -> Result:
             "from": f"{letter.topic} {letter.partition}:{letter.offset}",
             "detail": letter.detail[:80],
         }
-        for name, letter in found[-lines:]
+        for name, letter in newest
     ]
     summary = ", ".join(f"{count:,} {why}" for why, count in counts.items())
-    text = f"{len(found):,} dead letters ({summary})\n{table(rows)}" if found else "no dead letters"
+    text = f"{counted.total():,} dead letters ({summary})\n{table(rows)}"
+    text = text if counted else "no dead letters"
     return {"counts": counts, "newest": rows}, text
 
 
@@ -104,7 +111,8 @@ def send(
     """Resend dead letters, as they were or corrected.
 
     An event that is sent twice counts once. Content that is still unreadable becomes a new dead
-    letter. A product is sent with its own id as the key.
+    letter. A product is sent with its own id as the key. With --all or --reason, letters whose
+    content or topic is not in the log any more are left out and named.
 
     \b
     Examples:
@@ -116,20 +124,38 @@ def send(
     if replacement is not None and len(names) != 1:
         raise click.UsageError("--with replaces one dead letter: name exactly one")
     with closing(open_existing(settings)) as event_log:
+        corrected = None if replacement is None else read_bounded(replacement)
+        unsent: list[str] = []
         if names:
             chosen = [find_letter(event_log, name) for name in names]
+            records = iter([record_to_send(event_log, each, corrected) for each in chosen])
         else:
-            chosen = [x for _, x in _letters(event_log) if reason in {None, x.reason}]
-        corrected = None if replacement is None else read_bounded(replacement)
-        records = [record_to_send(event_log, letter, corrected) for letter in chosen]
-        positions = event_log.append(records) if records else []
-    sent = [f"{p.topic} {p.partition}:{p.offset}" for p in positions]
-    text = "\n".join([f"{len(sent)} sent again", *(f"  {where}" for where in sent)])
-    say({"sent": sent}, text, as_json=as_json)
+            records = _records(event_log, reason, unsent)
+        sent = []
+        while batch := list(islice(records, SEND_RECORDS)):
+            sent += [f"{p.topic} {p.partition}:{p.offset}" for p in event_log.append(batch)]
+    text = [f"{len(sent)} sent again", *(f"  {where}" for where in sent)]
+    text += [f"{len(unsent):,} not sent; the first: {unsent[0]}"] if unsent else []
+    say({"sent": sent, "unsent": unsent}, "\n".join(text), as_json=as_json)
 
 
-def _letters(event_log: EventLog) -> Iterator[tuple[str, DeadLetter]]:
-    for partition in range(event_log.partitions(DEAD_LETTERS)):
-        for record in read_records(event_log, DEAD_LETTERS, partition):
-            if (found := read_letter(record)) is not None:
+def _records(event_log: EventLog, reason: str | None, unsent: list[str]) -> Iterator[NewRecord]:
+    """Yield the records that send dead letters again; those that can't be are added to ``unsent``."""
+    for name, letter in _letters(event_log, reason):
+        try:
+            yield record_to_send(event_log, letter)
+        except (NotFound, InvalidInput) as error:
+            unsent.append(f"{name}: {error}")
+
+
+def _letters(event_log: EventLog, reason: str | None = None) -> Iterator[tuple[str, DeadLetter]]:
+    """Yield the dead letters that there are now, with their names."""
+    ends = [
+        event_log.high_watermark(DEAD_LETTERS, each)
+        for each in range(event_log.partitions(DEAD_LETTERS))
+    ]
+    for partition, end in enumerate(ends):
+        for record in read_records(event_log, DEAD_LETTERS, partition, 0, end):
+            found = read_letter(record)
+            if found is not None and reason in {None, found.reason}:
                 yield f"{partition}:{record.offset}", found

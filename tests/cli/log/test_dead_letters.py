@@ -9,7 +9,8 @@ import pytest
 from recstream.cli import run
 from recstream.core.events import Event, encode_event, from_timestamp_ms
 from recstream.core.records import DeadLetter, Item
-from recstream.log.port import EventLog, NewRecord
+from recstream.log.embedded import EmbeddedLog
+from recstream.log.port import EventLog, NewRecord, Position
 from recstream.log.topics import CATALOGUE, DEAD_LETTERS, INTERACTIONS
 from recstream.trainer.catalogue import CatalogueState
 
@@ -113,3 +114,45 @@ def test_a_product_that_could_not_be_read_is_listed_shown_mended_and_sent_again(
     again = event_log.read(CATALOGUE, 0, letters[-1].offset)[0]
     assert [each.offset for each in letters] == [0, 1, 2, 5]
     assert (again.key, again.value) == (b"a\n", None)
+
+
+def test_letters_that_cant_be_sent_keep_no_others_from_being_sent(
+    letter: str, data: Path, event_log: EventLog, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def put(**changes: object) -> str:
+        dead = {"reason": "malformed-json", "detail": "", "topic": INTERACTIONS, "partition": 0}
+        value = msgspec.json.encode(dead | {"offset": 7, "pointer": "", "value": "{"} | changes)
+        (where,) = event_log.append([NewRecord(DEAD_LETTERS, None, value, 0)])
+        return f"{where.partition}:{where.offset}"
+
+    foreign, cut = put(topic="clicks"), put(truncated=True)
+
+    assert run(["dead-letters", "send", "--all", "--json", "--data-dir", str(data)]) == 0
+
+    answer = json.loads(capsys.readouterr().out)
+    assert len(answer["sent"]) == 1
+    assert newest(event_log) == (b"u1", b"\xff{broken")
+    assert sorted(each.split(": ")[0] for each in answer["unsent"]) == sorted([foreign, cut])
+    assert run(["dead-letters", "send", cut, "--data-dir", str(data)]) == 1
+    assert letter not in (foreign, cut)
+
+
+@pytest.mark.usefixtures("letter")
+def test_dead_letters_are_sent_in_appends_of_bounded_size(
+    data: Path, event_log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recstream.cli.log.dead_letters.SEND_RECORDS", 2, raising=False)
+    letters = [r for p in (0, 1) for r in event_log.read(DEAD_LETTERS, p, 0)]
+    event_log.append([NewRecord(DEAD_LETTERS, None, letters[0].value, 0)] * 4)
+    sizes = []
+    append = EmbeddedLog.append
+
+    def count(log: EmbeddedLog, records: list[NewRecord], **how: object) -> list[Position]:
+        sizes.append(len(records))
+        return append(log, records, **how)
+
+    monkeypatch.setattr(EmbeddedLog, "append", count)
+
+    assert run(["dead-letters", "send", "--all", "--data-dir", str(data)]) == 0
+
+    assert sizes == [2, 2, 1]
