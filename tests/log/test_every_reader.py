@@ -14,6 +14,7 @@ from recstream.catalogue.embedded import EmbeddedCatalogue
 from recstream.cli import run
 from recstream.control import SteeringFeed
 from recstream.core.events import encode_event
+from recstream.core.history.table_rows import APPLIED_KEY
 from recstream.log.embedded import EmbeddedLog
 from recstream.log.port import NewRecord, TopicPartition
 from recstream.log.topics import INTERACTIONS, TopicSpec, histories_changelog, topic_specs
@@ -43,7 +44,12 @@ COMMANDS = (
 records = st.lists(
     st.tuples(
         st.sampled_from(TOPICS),
-        st.one_of(st.none(), st.just(b"ann"), st.just(b"ann\0h"), st.binary(max_size=12)),
+        st.one_of(
+            st.none(),
+            st.just(b"ann"),
+            st.sampled_from([b"ann\0h", APPLIED_KEY]),
+            st.binary(max_size=12),
+        ),
         st.one_of(
             st.none(),
             st.binary(max_size=120),
@@ -102,6 +108,7 @@ def test_trainer_bridge_and_catalogue_read_to_the_end(tmp_path_factory, appended
         status.pipeline()
         views.latest("ann")
         views.history("ann")
+        views.folded(0)
         views.models.generations()
         views.close()
 

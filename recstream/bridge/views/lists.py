@@ -229,6 +229,8 @@ class Views:
         elif record.topic == RECOMMENDATIONS:
             put(batch, LIST + record.key, _placed(record))
         elif record.key == history_rows.APPLIED_KEY:
+            if record.value is not None:
+                history_rows.decode_applied_row(record.value)  # one that can't be read raises
             put(batch, applied_key(record.partition), record.value)
         else:
             touched.add(record.key.partition(b"\0")[0].decode())

@@ -7,6 +7,7 @@ import pytest
 
 from recstream.bridge.views import start
 from recstream.bridge.views.lists import Views, without
+from recstream.core.history import table_rows
 from recstream.core.history.fold import seen_items
 from recstream.log.embedded import EmbeddedLog
 from recstream.log.port import NewRecord
@@ -171,3 +172,14 @@ def test_a_list_of_a_placement_has_the_position_of_an_idle_users_list(tmp_path, 
                 welcome = client.hello("idle", {"ch": "recs", "placement": "home"})
 
             assert welcome["subs"][0]["offset"] == 0
+
+
+@pytest.mark.parametrize("value", [b"", b"\xff", b"\x91" * 500, b"\x92\xc0\xc0"])
+def test_a_position_that_cant_be_read_leaves_the_one_before(tmp_path, value):
+    with running(tmp_path) as world:
+        good = table_rows.encode_row(table_rows.AppliedRow(7, 7))
+        for each in (good, value):
+            world.log.append([NewRecord(CHANGELOG, table_rows.APPLIED_KEY, each, 0)])
+        world.wait_for_views()
+
+        assert world.bridge.deps.views.folded(0) == 7
