@@ -10,8 +10,9 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import msgspec
 
@@ -28,6 +29,7 @@ from recstream.importers.events import PROGRESS, SHOWN_PROBLEMS, ImportReport, r
 from recstream.importers.files.source import RejectedLine, Source
 from recstream.importers.mapping import ColumnMapping, EventReader, SkippedRow
 from recstream.log import (
+    CATALOGUE,
     DEAD_LETTERS,
     INTERACTIONS,
     EventLog,
@@ -40,10 +42,13 @@ from recstream.log import (
 
 log = logging.getLogger(__name__)
 
+IDENTITY = TopicPartition(CATALOGUE, 0)
+"""Where a source's group keeps the topic's identity as an offset, beside the position."""
 POLL_S = 0.5
 RETRY_S = 1.0
 POLL_RECORDS = 5_000
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
+T = TypeVar("T")
 
 
 class SourceTopic(Protocol):
@@ -56,6 +61,9 @@ class SourceTopic(Protocol):
     @property
     def bounds(self) -> Mapping[TopicPartition, tuple[int, int]]:
         """Earliest offset and high watermark of each partition."""
+
+    def look(self) -> tuple[int, int]:
+        """Return a number that is another after the topic was created again, and the partition count."""
 
     def tail(self, positions: Mapping[TopicPartition, int]) -> Tail:
         """Return a reader that starts at these offsets."""
@@ -96,6 +104,13 @@ def import_topic(
     is_followed : callable
         Whether to wait for more at the end; asked twice a second. By default the import ends where
         the topic ended when it began.
+
+    Raises
+    ------
+    InvalidInput
+        The source was deleted and created again.
+    LogUnavailable
+        The source or the log is away, and the topic is not followed.
     """
     started_s = time.perf_counter()
     report = ImportReport(source.name)
@@ -103,16 +118,23 @@ def import_topic(
     ends = {tp: high for tp, (_, high) in source.bounds.items()}
     is_over = False
     while not is_over:
-        tail = source.tail(_positions(event_log, source, report))
+        found = _look(source, is_followed)
+        tail = source.tail(_positions(event_log, source, found[0], report))
         try:
             while not is_over:
                 records = tail.poll(POLL_S, POLL_RECORDS)
+                # After the poll: else these records could be of a topic that was created since.
+                if _look(source, is_followed) != found:
+                    break
                 for tp in sorted({TopicPartition(each.topic, each.partition) for each in records}):
                     group = [each for each in records if (each.topic, each.partition) == tp]
                     work = _converted(
                         event_log, source.name, group, reader, mapping, report, now_ms()
                     )
-                    _append(event_log, work, source_group(source.name, tp), group, is_followed)
+                    offsets = {PROGRESS: group[-1].offset + 1, IDENTITY: found[0]}
+                    to = source_group(source.name, tp)
+                    append = partial(event_log.append, work, group=to, offsets=offsets)
+                    _retry(append, is_followed)
                 done = tail.positions()
                 is_over = (
                     not records and not is_followed() and all(done[tp] >= ends[tp] for tp in ends)
@@ -126,11 +148,12 @@ def import_topic(
 
 
 def _positions(
-    event_log: EventLog, source: SourceTopic, report: ImportReport
+    event_log: EventLog, source: SourceTopic, identity: int, report: ImportReport
 ) -> dict[TopicPartition, int]:
     """Return the next offset of each partition.
 
-    Earlier progress and deleted records are added to the report.
+    Earlier progress and deleted records are added to the report. Positions of earlier versions have
+    no identity: of these, only one beyond the end is noticed.
 
     Raises
     ------
@@ -139,12 +162,14 @@ def _positions(
     """
     positions, n_already = {}, 0
     for tp, (low, high) in source.bounds.items():
-        known = event_log.committed(source_group(source.name, tp)).get(PROGRESS, 0)
-        if known > high:
+        group = source_group(source.name, tp)
+        committed = event_log.committed(group, PROGRESS.topic, IDENTITY.topic)
+        known = committed.get(PROGRESS, 0)
+        if known > high or committed.get(IDENTITY, identity) != identity:
             raise InvalidInput(
-                f"the import has read {tp.topic}[{tp.partition}] up to offset {known}, but the "
-                f"topic now ends at {high}: it was deleted and created again. Copy it to a topic "
-                "with another name and import that"
+                f"the import has read {tp.topic}[{tp.partition}] up to offset {known}; the topic, "
+                f"which now ends at {high}, was deleted and created again since. Copy it to a "
+                "topic with another name and import that"
             )
         n_already += known
         positions[tp] = max(known, low)
@@ -158,27 +183,20 @@ def _positions(
     return positions
 
 
-def _append(
-    event_log: EventLog,
-    records: Sequence[NewRecord],
-    group: str,
-    source: Sequence[Record],
-    is_followed: Callable[[], bool],
-) -> None:
-    """Append records with the source position after them.
+def _look(source: SourceTopic, is_followed: Callable[[], bool]) -> tuple[int, int]:
+    return _retry(source.look, is_followed)
 
-    Retry while the log is away, if the topic is followed.
-    """
+
+def _retry(call: Callable[[], T], is_followed: Callable[[], bool]) -> T:
+    """Return a call's result. Retry while a log is away, if the topic is followed."""
     while True:
         try:
-            event_log.append(records, group=group, offsets={PROGRESS: source[-1].offset + 1})
+            return call()
         except LogUnavailable as error:
             if isinstance(error, LogRefused) or not is_followed():
                 raise
             log.warning("log unavailable, trying again: %s", error)
             time.sleep(RETRY_S)
-        else:
-            return
 
 
 def _converted(

@@ -10,6 +10,7 @@ from recstream.core.records import DeadLetter
 from recstream.errors import InvalidInput, LogUnavailable, OffsetOutOfRange
 from recstream.importers import ColumnMapping, import_topic
 from recstream.importers import topic as topic_module
+from recstream.importers.topic import PROGRESS, source_group
 from recstream.log import DEAD_LETTERS, INTERACTIONS, TopicPartition, TopicSpec, topic_specs
 from recstream.log.embedded import EmbeddedLog
 from recstream.log.port import NewRecord
@@ -25,8 +26,9 @@ class Foreign:
 
     name = "cluster-1/clicks"
 
-    def __init__(self, log: EmbeddedLog) -> None:
+    def __init__(self, log: EmbeddedLog, identity: int = 1) -> None:
         self._log = log
+        self.identity = identity
 
     @property
     def bounds(self):
@@ -37,6 +39,9 @@ class Foreign:
             )
             for p in (0, 1)
         }
+
+    def look(self):
+        return self.identity, 2
 
     def tail(self, positions):
         tail = self._log.tail(positions)
@@ -256,3 +261,69 @@ def test_a_source_that_was_made_again_is_named(foreign, ours, tmp_path):
     with pytest.raises(InvalidInput, match="deleted and created again"):
         import_topic(ours, Foreign(again), MAPPING)
     again.close()
+
+
+def test_a_source_that_was_made_again_and_grew_past_the_position_is_named(foreign, ours):
+    foreign.put(0, click("ann", "p1"))
+    import_topic(ours, foreign, MAPPING)
+    foreign.put(0, click("bob", "p1"), click("cid", "p1"))
+    foreign.identity = 2
+
+    with pytest.raises(InvalidInput, match="deleted and created again"):
+        import_topic(ours, foreign, MAPPING)
+    assert pairs(ours) == [("ann", "p1", "view")]
+
+
+def test_a_followed_source_that_is_made_again_is_named_before_its_records_are_read(
+    foreign, ours, monkeypatch
+):
+    foreign.put(0, click("ann", "p1"))
+    tail_of = foreign.tail
+
+    def tail(positions):
+        tail = tail_of(positions)
+        poll = tail.poll
+
+        def poll_after_change(*how):
+            if pairs(ours) and foreign.identity == 1:
+                foreign.identity = 2
+                foreign.put(0, click("bob", "p1"))
+            return poll(*how)
+
+        tail.poll = poll_after_change
+        return tail
+
+    monkeypatch.setattr(foreign, "tail", tail)
+
+    with pytest.raises(InvalidInput, match="deleted and created again"):
+        import_topic(ours, foreign, MAPPING, is_followed=lambda: len(pairs(ours)) < 2)
+    assert pairs(ours) == [("ann", "p1", "view")]
+
+
+def test_an_import_of_an_earlier_version_continues_at_its_position(foreign, ours):
+    foreign.put(0, click("ann", "p1"), click("bob", "p1"))
+    group = source_group(foreign.name, TopicPartition(CLICKS, 0))
+    ours.append([], group=group, offsets={PROGRESS: 1})
+
+    import_topic(ours, foreign, MAPPING)
+
+    assert pairs(ours) == [("bob", "p1", "view")]
+
+
+def test_partitions_that_a_followed_source_gets_are_read(foreign, ours, monkeypatch):
+    foreign.put(0, click("ann", "p1"))
+    foreign.put(1, click("bob", "p1"))
+    both, n, asked = Foreign.bounds.fget, [1], []
+    monkeypatch.setattr(
+        Foreign, "bounds", property(lambda each: dict(list(both(each).items())[: n[0]]))
+    )
+    monkeypatch.setattr(foreign, "look", lambda: (1, n[0]))
+
+    def is_followed():
+        n[0] = 2
+        asked.append(n)
+        return len(pairs(ours)) < 2 and len(asked) < 100
+
+    import_topic(ours, foreign, MAPPING, is_followed=is_followed)
+
+    assert pairs(ours) == [("ann", "p1", "view"), ("bob", "p1", "view")]

@@ -1,5 +1,6 @@
 """Read a topic of another system's Kafka: nothing is written there, and no group is joined."""
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 
@@ -7,6 +8,7 @@ from confluent_kafka import Consumer, KafkaException
 from confluent_kafka import TopicPartition as KafkaPartition
 
 from recstream.errors import InvalidSetting, LogUnavailable, NotFound
+from recstream.log.kafka.admin import KafkaAdmin
 from recstream.log.kafka.client import REQUEST_TIMEOUT_S, common_options, consumer_options
 from recstream.log.kafka.outage import ClientErrors
 from recstream.log.kafka.tail import KafkaTail
@@ -28,6 +30,7 @@ class ForeignTopic:
         self._broker = broker
         self._topic = topic
         self._errors = ClientErrors()
+        self._admin = KafkaAdmin(self._options, broker, self._errors, 1)
         with self._asking() as it:
             listed = it.list_topics(topic, REQUEST_TIMEOUT_S)
         found = listed.topics[topic]
@@ -52,6 +55,24 @@ class ForeignTopic:
                 "time; check the broker and try again"
             )
         return bounds
+
+    def look(self) -> tuple[int, int]:
+        """Return a number that is another after the topic was created again, and the partition count.
+
+        Raises
+        ------
+        LogUnavailable
+            No broker answers, or the topic is not there now.
+        """
+        found = self._admin.describe([self._topic]).get(self._topic)
+        if found is None:
+            raise LogUnavailable(
+                f"topic {self._topic} at {self._broker} is not there any more; create it again "
+                "under another name"
+            )
+        self._partitions = list(range(found.partitions))
+        digest = hashlib.blake2b(found.id.encode(), digest_size=7).digest()
+        return int.from_bytes(digest), found.partitions
 
     def tail(self, positions: Mapping[TopicPartition, int]) -> Tail:
         """Return a reader that starts at these offsets."""
