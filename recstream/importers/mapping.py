@@ -386,7 +386,8 @@ def _values(row: Any, path: Sequence[str]) -> list[Any]:
 
 def _json_text(value: Any, column: str) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        kind = {dict: "an object", list: "a list"}.get(type(value), repr(value)[:40])
+        kinds: dict[type, str] = {dict: "an object", list: "a list"}
+        kind = kinds.get(type(value), repr(value)[:40])
         raise ValueError(f"expected a text or number under {column!r}, got {kind}")  # noqa: TRY004 - as for cells
     if isinstance(value, float) and abs(value) >= MAX_EXACT and value.is_integer():
         raise ValueError(
