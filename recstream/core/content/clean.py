@@ -310,7 +310,12 @@ def _texts(value: object) -> Iterable[str]:
         inner = value[0] if value and isinstance(value[0], list | tuple) else value
         yield from (each for each in inner if isinstance(each, str))
     elif value is not None:
-        yield from category_levels(clean_text(_plain(value)))
+        text = clean_text(_plain(value))
+        paths = [category_levels(each) for each in text.split(",")]
+        longest = max(paths, key=len)
+        # Several paths have a common first level; a comma may also be part of a name.
+        is_several = len(longest) > 1 and {tuple(each[:1]) for each in paths} == {(longest[0],)}
+        yield from longest if is_several else category_levels(text)
 
 
 def _path(value: object, row: Mapping[str, Any]) -> list[str]:

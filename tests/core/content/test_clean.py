@@ -317,3 +317,24 @@ def test_columns_of_other_shops_exports_are_known(
 
     assert isinstance(cleaned, CleanProduct)
     assert (cleaned.item.price, cleaned.item.available) == (price, available)
+
+
+@pytest.mark.parametrize(
+    ("text", "levels"),
+    [
+        ("Paper, Paper > Pens", ["Paper", "Pens"]),  # WooCommerce names parents, too
+        ("Default Category/Maps,Default Category/Maps/Old,Default Category/Gifts", ["Default Category", "Maps", "Old"]),
+        ("Food, Beverages & Tobacco > Food Items", ["Food, Beverages & Tobacco", "Food Items"]),
+        ("Paper, Maps > Old", ["Paper, Maps", "Old"]),
+        ("Home, Garden", ["Home, Garden"]),
+        ("Pens, Pens", ["Pens, Pens"]),
+        ("Paper > Pens,", ["Paper", "Pens,"]),
+    ],
+)  # fmt: skip
+def test_of_several_paths_the_longest_counts(text: str, levels: list[str]) -> None:
+    for row in ({"id": "1", "title": "Pen", "Categories": text}, {"id": "1", "title": "Pen", "category": text}):  # fmt: skip
+        cleaned = clean_product(row)
+
+        assert isinstance(cleaned, CleanProduct)
+        assert cleaned.item.category == levels[0]
+        assert cleaned.item.attributes.get("categories", levels[:1]) == levels
