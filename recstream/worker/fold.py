@@ -221,7 +221,7 @@ def _restore_user(
         if request.user == user and name in requests.begun
     ]
     history = History(user)
-    start = max(erased, default=-1) + 1
+    start = max(erased, default=0)
     for record in read_records(event_log, INTERACTIONS, number, start, state.next_offset):
         active = timeline.at(number, record.offset)
         for place, event in decode(record).events:

@@ -2,7 +2,9 @@
 
 import pytest
 
+from recstream.control import submit
 from recstream.core.history.table_rows import APPLIED_KEY, chunk_key, list_key, page_key
+from recstream.core.records import ForgetRequested
 from recstream.errors import BeyondHorizon
 from recstream.log.partitioner import partition_for
 from recstream.log.port import NewRecord, TopicPartition
@@ -68,6 +70,27 @@ def test_a_row_that_can_not_be_read_is_made_again_with_the_next_event(
     }
     world.close()
     expected.close()
+
+
+def test_the_first_event_after_an_erasure_that_is_not_finished_counts(tmp_path):
+    worlds = calm(tmp_path / "damaged"), calm(tmp_path / "calm")
+    for world in worlds:
+        request = ForgetRequested(id="f", user=USER, requested_ts=0)
+        submit(world.log, request)
+        forgotten = world.engine.forget(request)
+        feed(world, [MORE])
+        assert world.log.high_watermark(INTERACTIONS, PARTITION) == forgotten.at_offset + 1
+    damaged, expected = worlds
+    damaged.rows.rows[PARTITION][ROWS["page"]] = b"\xff"
+    damaged.engine = damaged.new_engine()
+    damaged.engine.activate(generation())
+
+    for world in worlds:
+        feed(world, [event(5001, USER, "p6")])
+
+    assert damaged.table() == expected.table()
+    for world in worlds:
+        world.close()
 
 
 def test_a_list_is_made_for_a_user_whose_rows_can_not_be_read(tmp_path):
