@@ -142,49 +142,36 @@ def _describe(report: Report, *, verify: bool) -> str:
         }
         for each in report.partitions
     ]
+    generations = [
+        {
+            "generation": each.number,
+            "announced": each.announced,
+            "trained again": each.derived,
+            "": each.why or ("identical" if each.is_identical else "DIFFERS"),
+        }
+        for each in report.generations
+    ]
+    scores = [
+        {
+            "predicted by lists of": name,
+            "events": f"{score.events:,}",
+            **{f"hit@{cut}": f"{share:.4f}" for cut, share in score.hits.items()},
+            "MRR": f"{score.mrr:.4f}",
+        }
+        for name, score in report.scores.items()
+    ]
+    clicks = [
+        {
+            "taken from lists of": name,
+            "shown": f"{each.shown:,}",
+            "taken": f"{each.clicked:,}",
+            "click-through": f"{each.clicked / max(1, each.shown):.4f}",
+        }
+        for name, each in report.clicks.items()
+        if any(one.shown for one in report.clicks.values())
+    ]
     lines = [f"log {report.epoch}", table(rows)]
-    if report.generations:
-        lines.append(
-            table(
-                [
-                    {
-                        "generation": each.number,
-                        "announced": each.announced,
-                        "trained again": each.derived,
-                        "": each.why or ("identical" if each.is_identical else "DIFFERS"),
-                    }
-                    for each in report.generations
-                ]
-            )
-        )
-    if report.scores:
-        lines.append(
-            table(
-                [
-                    {
-                        "predicted by lists of": name,
-                        "events": f"{score.events:,}",
-                        **{f"hit@{cut}": f"{share:.4f}" for cut, share in score.hits.items()},
-                        "MRR": f"{score.mrr:.4f}",
-                    }
-                    for name, score in report.scores.items()
-                ]
-            )
-        )
-    if any(clicks.shown for clicks in report.clicks.values()):
-        lines.append(
-            table(
-                [
-                    {
-                        "taken from lists of": name,
-                        "shown": f"{clicks.shown:,}",
-                        "taken": f"{clicks.clicked:,}",
-                        "click-through": f"{clicks.clicked / max(1, clicks.shown):.4f}",
-                    }
-                    for name, clicks in report.clicks.items()
-                ]
-            )
-        )
+    lines += [table(part) for part in (generations, scores, clicks) if part]
     if verify:
         n_lists = sum(each.lists for each in report.partitions)
         found = [each for one in report.partitions for each in one.differences]

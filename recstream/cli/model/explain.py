@@ -1,5 +1,8 @@
 """`recstream explain` and `why-not`: contributions to a score, and why an item is not listed."""
 
+from itertools import zip_longest
+from typing import Any
+
 import click
 
 from recstream.cli.open import time_travel
@@ -9,6 +12,7 @@ from recstream.settings import Settings
 from recstream.time_travel import Moment, moment
 
 MAX_SHOWN = 10
+_COLUMNS = ("part", "because of", "event", "offset", "events")
 
 
 @click.command()
@@ -28,32 +32,17 @@ def explain(settings: Settings, user: str, item: str, as_of: str | None, as_json
       recstream explain u42 p9 --as-of 2026-11-22T10:42:00Z --json
     """
     explanation = _explain(settings, user, item, as_of)
-    rows = [
-        {
-            "part": f"{part.score:+.4f}",
-            "because of": part.item,
-            "event": part.event,
-            "offset": part.offset,
-            "events": part.n_events,
-        }
+    parts: list[tuple[Any, ...]] = [
+        (part.score, part.item, part.event, part.offset, part.n_events)
         for part in explanation.because[:MAX_SHOWN]
     ]
-    rest = explanation.because[MAX_SHOWN:]
-    if rest:
-        rows.append(
-            {
-                "part": f"{sum(part.score for part in rest):+.4f}",
-                "because of": f"{len(rest)} other items",
-                "event": "",
-                "offset": "",
-                "events": "",
-            }
-        )
-    others = [("recent popularity", explanation.prior)]
-    others += [(f"rule {boost.rule!r}", boost.score) for boost in explanation.boosts]
-    rows += [
-        {"part": f"{score:+.4f}", "because of": cause, "event": "", "offset": "", "events": ""}
-        for cause, score in others
+    if rest := explanation.because[MAX_SHOWN:]:
+        parts.append((sum(part.score for part in rest), f"{len(rest)} other items"))
+    parts.append((explanation.prior, "recent popularity"))
+    parts += [(boost.score, f"rule {boost.rule!r}") for boost in explanation.boosts]
+    rows = [
+        dict(zip_longest(_COLUMNS, (f"{score:+.4f}", *more), fillvalue=""))
+        for score, *more in parts
     ]
     say(explanation, f"{_verdict(explanation)}\n{table(rows)}", as_json=as_json)
 

@@ -1,6 +1,7 @@
 """`recstream what-if`: a user's list, or a range of the log, under other rules or another model."""
 
 from contextlib import closing
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ from recstream.analysis import Alternative, LogWhatIf, evaluate_what_if, parse_r
 from recstream.analysis import what_if as derive
 from recstream.cli.model.steering import read_steering
 from recstream.cli.open import open_existing, time_travel
-from recstream.cli.open import time_travel as opened
 from recstream.cli.options import Number, json_option, say, settings_options, table, user_argument
 from recstream.control import read_timeline
 from recstream.core.events import from_timestamp_ms
@@ -102,7 +102,9 @@ def list_(
             "would be": after.item if after else "",
             "": "" if after is None else _moved(was.get(after.item, 0), after.rank),
         }
-        for rank, before, after in _side_by_side(found.before.items, found.after.items)
+        for rank, (before, after) in enumerate(
+            zip_longest(found.before.items, found.after.items), start=1
+        )
     ]
     derived = {True: "identical to the published list", None: "nothing was published by then"}.get(
         found.is_identical, "differs from the published list"
@@ -154,7 +156,7 @@ def log(
       recstream what-if log --generation 2 --json
     """
     document = None if rules is None else read_steering(str(rules))
-    with opened(settings) as travel, closing(open_existing(settings)) as event_log:
+    with time_travel(settings) as travel, closing(open_existing(settings)) as event_log:
         ranges = parse_ranges(event_log, start, stop)
         samples, n_found = sample_events(event_log, travel.snapshots, ranges, limit=limit)
         found = evaluate_what_if(
@@ -179,14 +181,6 @@ def _added(text: str) -> dict[str, object]:
         except ValueError:
             raise InvalidInput(f"expected a rating like rate:p9:4.5, got {text!r}") from None
     return {"type": kind, "item": rest}
-
-
-def _side_by_side(before: tuple, after: tuple) -> list[tuple]:  # type: ignore[type-arg]
-    size = max(len(before), len(after))
-    return [
-        (at + 1, *(side[at] if at < len(side) else None for side in (before, after)))
-        for at in range(size)
-    ]
 
 
 def _moved(was: int, now: int) -> str:
