@@ -129,6 +129,15 @@ def emit_store(builder: Any, at: Any, value: Any) -> None:
     builder.store(value, builder.bitcast(at, VECTOR.as_pointer()), align=4)
 
 
+def emit_prefetch(builder: Any, at: Any) -> None:
+    """Emit a prefetch of the cache line of an address."""
+    byte = ir.IntType(8).as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [byte] + [_I32] * 3)
+    request = declare(builder.module, kind, "llvm.prefetch.p0")
+    hints = (ir.Constant(_I32, value) for value in (0, 2, 1))
+    builder.call(request, [builder.bitcast(at, byte), *hints])
+
+
 @intrinsic
 def load(_: Any, array: Any, offset: Any) -> Any:
     """Read a vector starting at element `offset`."""
@@ -262,12 +271,7 @@ def prefetch(_: Any, array: Any, offset: Any) -> Any:
     """Prefetch the cache line of an element of a contiguous array."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        byte = ir.IntType(8).as_pointer()
-        request = declare(
-            builder.module, ir.FunctionType(ir.VoidType(), [byte] + [_I32] * 3), "llvm.prefetch.p0"
-        )
-        at = builder.bitcast(address(context, builder, signature.args[0], *args), byte)
-        builder.call(request, [at, *(ir.Constant(_I32, value) for value in (0, 2, 1))])
+        emit_prefetch(builder, address(context, builder, signature.args[0], *args))
         return context.get_dummy_value()
 
     return types.void(array, types.int64), emit

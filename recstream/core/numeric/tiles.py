@@ -18,9 +18,9 @@ from recstream.core.numeric.simd import (
     LINE,
     VECTOR,
     address,
-    declare,
     emit_fma,
     emit_load,
+    emit_prefetch,
     emit_splat,
     emit_store,
     intrinsic,
@@ -261,16 +261,11 @@ def prefetch_group(_: Any, z: Any, offsets: Any, first: Any, length: Any) -> Any
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         z_, offsets_, first_, n = args
-        byte = ir.IntType(8).as_pointer()
-        request = declare(
-            builder.module, ir.FunctionType(ir.VoidType(), [byte] + [_I32] * 3), "llvm.prefetch.p0"
-        )
         where = partial(address, context, builder)
         rows = _group_rows(builder, where, signature.args, z_, offsets_, first_)
         with cgutils.for_range_slice(builder, _int(0), n, _int(LINE), intp=_I64) as (k, _count):
             for row in rows:
-                at = builder.bitcast(builder.gep(row, [k]), byte)
-                builder.call(request, [at, *(ir.Constant(_I32, value) for value in (0, 2, 1))])
+                emit_prefetch(builder, builder.gep(row, [k]))
         return context.get_dummy_value()
 
     i64 = types.int64
