@@ -207,7 +207,8 @@ class HistoryColumns:
         if len(starts) and np.array_equal(starts - starts[0], indptr[:-1]):
             return self.words[starts[0] : starts[0] + indptr[-1]]
         at = np.repeat(starts - indptr[:-1], np.diff(indptr)) + np.arange(indptr[-1])
-        return self.words[at]
+        words: UInt32s = self.words[at]
+        return words
 
     def part(self, rows: Int32s) -> HistoryColumns:
         """Return some users' histories, with tables of their own users and items."""
