@@ -26,6 +26,7 @@ from recstream.log import (
     RECOMMENDATIONS,
     EventLog,
     NewRecord,
+    may_contain,
     read_records,
 )
 
@@ -193,7 +194,9 @@ class Truncation:
         ):
             value = record.value or b""
             for user, text in quoted.items():
-                may_be = text in value or record.key == user.encode() or topic == DEAD_LETTERS
+                may_be = (
+                    may_contain(value, text) or record.key == user.encode() or topic == DEAD_LETTERS
+                )
                 if may_be and blanked(record, user) != record:
                     last = record.offset
         return {} if last < 0 else {partition: last}

@@ -68,6 +68,17 @@ def decode(record: Record) -> Decoded:
         return Decoded([], [dead_letter(record, value, _as_invalid(error))])
 
 
+def may_contain(value: bytes, quoted: bytes) -> bool:
+    """Return whether a JSON value may contain a string: producers may escape any character.
+
+    Parameters
+    ----------
+    quoted : bytes
+        The string as `msgspec.json.encode` writes it.
+    """
+    return quoted in value or b"\\" in value
+
+
 def json_value(record: Record) -> bytes | None:
     """Return a record's value as JSON; None if it has none, or can't be shown as JSON; never raises."""
     value = record.value

@@ -8,7 +8,15 @@ import msgspec
 from recstream.core.events import Event
 from recstream.core.history import FoldSettings, History, SettingsTimeline, apply, table_rows
 from recstream.errors import CheckpointCorrupt
-from recstream.log import INTERACTIONS, ReadableLog, Record, decode, partition_for, read_batches
+from recstream.log import (
+    INTERACTIONS,
+    ReadableLog,
+    Record,
+    decode,
+    may_contain,
+    partition_for,
+    read_batches,
+)
 
 WantedOffsets = Mapping[str, set[int]]
 """Users, and the event offsets at which their history is wanted."""
@@ -207,15 +215,15 @@ def state_digest(histories: Mapping[str, History]) -> str:
 def records_of(
     log: ReadableLog, partition: int, user: str, start: int, stop: int
 ) -> Iterator[Record]:
-    """Yield the records of a partition that may hold events of a user, by their key or text.
+    """Yield the records of a partition that may hold events of a user.
+
+    The worker counts an event by its user, whatever the record's key.
 
     Parameters
     ----------
     start, stop : int
         Offsets from ``start`` on, before ``stop``.
     """
-    key, mine = user.encode(), msgspec.json.encode(user)
+    quoted = msgspec.json.encode(user)
     for group in read_batches(log, INTERACTIONS, partition, start, stop):
-        for record in group:
-            if record.key == key if record.key is not None else mine in (record.value or b""):
-                yield record
+        yield from (each for each in group if may_contain(each.value or b"", quoted))

@@ -190,6 +190,21 @@ def test_nothing_names_the_user_any_more_and_all_others_verify(lived):
     assert sum(each.lists for each in report.partitions) > 0
 
 
+def test_a_misplaced_event_whose_producer_escapes_characters_is_deleted_too(lived):
+    other = 1 - home(WHO)
+    event = {"id": "x", "type": "view", "user": WHO, "item": "i01"}
+    value = msgspec.json.encode(event).replace(b"zoe", b"zo\\u0065")
+    assert msgspec.json.decode(value) == event
+    (at,) = lived.log.append([NewRecord(INTERACTIONS, b"of-another", value, other)])
+    lived.ask(is_urgent=True)
+    forgetter = lived.forgetter()
+    for _ in range(4):
+        lived.advance(forgetter, GRACE_MS)
+        lived.checkpoint()
+
+    assert lived.log.earliest(INTERACTIONS, other) > at.offset
+
+
 def test_requests_of_a_partition_are_carried_out_together(lived):
     first, forgetter = lived.ask(), lived.forgetter()
     lived.world.now_ms += HOUR_MS

@@ -54,6 +54,34 @@ def test_what_is_appended_later_is_taken_in(eventful: World, snapshots: Snapshot
     assert snapshots.history("u5", last) == folded(eventful, "u5", partition, last)
 
 
+FOREIGN = {
+    "another key": lambda value: (b"session-7", value),
+    "escaped, no key": lambda value: (None, value.replace(b"ana/1", rb"an\u0061\/1")),
+    "in an array, escaped, another key": lambda value: (
+        b"7",
+        b"[null," + value.replace(b"ana/1", rb"ana\/1") + b"]",
+    ),
+}
+
+
+@pytest.mark.parametrize("form", FOREIGN)
+def test_events_of_producers_with_other_keys_and_escaped_characters_count(
+    eventful: World, snapshots: Snapshots, form: str
+) -> None:
+    """The worker counts an event by its user, whatever the record's key."""
+    user = "ana/1"
+    partition = snapshots.partition(user)
+    for number in range(3):
+        event = {"id": f"f{number}", "type": "view", "user": user, "item": f"i0{number}",
+                 "ts": "2020-01-01T00:00:00Z"}  # fmt: skip
+        key, value = FOREIGN[form](msgspec.json.encode(event))
+        (at,) = eventful.log.append([NewRecord(INTERACTIONS, key, value, partition)])
+    expected = folded(eventful, user, partition, at.offset)
+    assert expected.offset == at.offset
+
+    assert snapshots.history(user, at.offset) == expected
+
+
 def test_a_folder_that_could_not_be_made_after_an_erasure_is_made_by_the_next_question(
     eventful: World, snapshots: Snapshots, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,7 @@ from recstream.log import (
     Record,
     decode,
     json_value,
+    may_contain,
     partition_for,
     read_backwards,
 )
@@ -66,9 +67,11 @@ class RecordFilter(NamedTuple):
                     return False
                 value = json_value(record) or value
             for own, quoted in keyed:
-                if key != own and quoted not in value:
+                if key != own and not may_contain(value, quoted):
                     return False
-            return all(quoted in value for quoted in inside) and self._admits(value, key or b"")
+            return all(may_contain(value, quoted) for quoted in inside) and self._admits(
+                value, key or b""
+            )
 
         return admits
 

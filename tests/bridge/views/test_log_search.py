@@ -2,7 +2,7 @@
 
 import pytest
 
-from recstream.bridge.views import LogSearch
+from recstream.bridge.views import LogSearch, RecordFilter
 from recstream.log import INTERACTIONS, NewRecord, Record, topic_specs
 from recstream.log.embedded import EmbeddedLog
 
@@ -70,3 +70,18 @@ def test_a_place_beyond_the_end_is_the_end_and_costs_no_more(log):
 
     assert [record.offset for record in found.records] == [N // 2 - 1]
     assert log.n_ends < 10
+
+
+def test_an_event_whose_producer_escapes_characters_is_found(log):
+    event = rb'{"id":"a\/b","type":"view","user":"zo\u00eb","item":"a","ts":"1970-01-01T00:00:00Z"}'
+    (at,) = log.append([NewRecord(INTERACTIONS, b"7", event, 0)])
+
+    def offsets(wanted):
+        match = wanted.matcher()
+        found = LogSearch(log).search(INTERACTIONS, {0: 0}, match, limit=9, backwards=False)
+        return [record.offset for record in found.records]
+
+    for wanted in (RecordFilter(user="zoë"), RecordFilter(id="a/b"), RecordFilter("zoë", "a")):
+        assert offsets(wanted) == [at.offset]
+    for other in (RecordFilter(user="zo"), RecordFilter(id="a\\/b")):
+        assert offsets(other) == []
