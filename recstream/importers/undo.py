@@ -66,5 +66,9 @@ def undo_events(
         report.undone += n
         if on_written is not None:
             on_written(done + report.undone, n_removals)
+    report.notes.append(
+        "items that only this import named stay at the end of lists; DELETE /v1/items/{item} withdraws "
+        "them"
+    )
     report.seconds = time.perf_counter() - started_s
     return report

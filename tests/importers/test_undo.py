@@ -74,6 +74,7 @@ def test_what_an_import_with_wrong_columns_added_leaves_the_histories(
     again = undo_events(event_log, rows(tmp_path), WRONG)
 
     assert (report.undone, report.already, again.undone, again.already) == (4, 0, 0, 4)
+    assert "DELETE /v1/items/{item} withdraws" in report.notes[-1]
     assert histories(event_log) == {"tea": {"jam"}}
     import_events(event_log, rows(tmp_path), RIGHT)
     assert histories(event_log) == {"tea": {"jam"}, "ann": {"tea"}, "bob": {"tea", "soap"}}
