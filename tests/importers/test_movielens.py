@@ -103,7 +103,7 @@ def test_lines_of_titles_that_are_no_products_are_named(tmp_path: Path) -> None:
     assert "line 2: expected an id, got 'nan'" in report["notes"][-1]
 
 
-def test_products_are_put_into_the_catalogue_if_they_differ(tmp_path: Path) -> None:
+def test_products_are_put_into_the_catalogue_once(tmp_path: Path) -> None:
     event_log = open_log(f"embedded://{tmp_path}/log.db")
     event_log.create_topics(topic_specs(1))
     films = [Item(item=str(n), title=f"Film {n}") for n in range(3)]
