@@ -11,13 +11,7 @@ from time import perf_counter
 
 import msgspec
 
-from recstream.core.content import (
-    ATTRIBUTE,
-    PRODUCT_COLUMNS,
-    RejectedRow,
-    clean_product,
-    column_name,
-)
+from recstream.core.content import PRODUCT_COLUMNS, RejectedRow, clean_product, column_name
 from recstream.core.records import Item
 from recstream.errors import InvalidInput
 from recstream.importers.files.cells import parse_id
@@ -82,10 +76,10 @@ class ProductReader:
     def __init__(self, source: Source, columns: Mapping[str, str] | None = None) -> None:
         self._source = source
         self._columns = dict(columns or {})
-        own = {name for name in self._columns if name.startswith(ATTRIBUTE)}
+        own = {name for name in self._columns if name.startswith("attributes.")}
         unknown = self._columns.keys() - PRODUCT_COLUMNS.keys() - own
         if unknown:
-            fields = f"{', '.join(PRODUCT_COLUMNS)} and {ATTRIBUTE}NAME"
+            fields = f"{', '.join(PRODUCT_COLUMNS)} and attributes.NAME"
             raise InvalidInput(f"items have the fields {fields}; got {', '.join(sorted(unknown))}")
         absent = set(self._columns.values()) - set(source.columns)
         if source.has_header and absent:

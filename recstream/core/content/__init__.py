@@ -4,13 +4,7 @@ In: catalogue items. Out: features, content neighbours, predicted factors, colum
 """
 
 from recstream.core.content.categories import CATEGORY_GRAMMAR, canonical, within_any
-from recstream.core.content.clean import (
-    ATTRIBUTE,
-    PRODUCT_COLUMNS,
-    RejectedRow,
-    clean_product,
-    column_name,
-)
+from recstream.core.content.clean import PRODUCT_COLUMNS, RejectedRow, clean_product, column_name
 from recstream.core.content.columns import AttributeColumns
 from recstream.core.content.content_model import CONTENT_WEIGHT, ContentModel
 from recstream.core.content.nearest import FeatureIndex
