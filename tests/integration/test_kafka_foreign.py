@@ -25,7 +25,7 @@ from recstream.core.history import table_rows
 from recstream.errors import InvalidSetting, LogRecreated
 from recstream.log.kafka import KafkaLog
 from recstream.log.port import NewRecord, TopicPartition
-from recstream.log.topics import INTERACTIONS, TopicSpec, histories_changelog
+from recstream.log.topics import CONTROL, INTERACTIONS, TopicSpec, histories_changelog
 from tests.integration.roles import Role, until
 from tests.waiting import wait_until
 
@@ -198,6 +198,30 @@ def test_no_role_takes_the_events_of_a_topic_that_was_made_again_for_old_ones(
         until(
             lambda: any(r.key == b"u" for r in new.read(changelog, 0, 0)), "a folded event", roles
         )
+
+
+def test_roles_end_by_name_when_the_control_topic_alone_is_deleted(
+    broker: Server, log: KafkaLog, tmp_path: Path, roles: list[Role]
+) -> None:
+    worker = start_worker(broker, tmp_path / "worker", roles)
+    options = ("--broker", broker.kafka_url, "--set", "partitions=1")
+    others = [
+        Role("trainer", tmp_path / "trainer", *options),
+        Role("bridge", tmp_path / "bridge", *options, "--port", "0"),
+    ]
+    roles += others
+    until(others[1].url, "the bridge's start", roles)
+    until(lambda: "model published" in others[0].said(), "the trainer's start", roles)
+    log.append([NewRecord(INTERACTIONS, b"u", event("e", "u"), 0)])
+    wait_until_folded(log, roles)
+    admin = AdminClient({"bootstrap.servers": f"127.0.0.1:{broker.port}"})
+
+    admin.delete_topics([CONTROL])[CONTROL].result(30)
+
+    for role in (worker, *others):
+        until(lambda role=role: role.process.poll(), "an end with an error", roles)
+        assert f"topic {CONTROL} on Kafka" in role.said()
+        assert "not stopped" not in role.said()
 
 
 @pytest.mark.parametrize(("is_compacted", "policy"), [(False, "compact"), (True, "delete")])

@@ -96,3 +96,31 @@ def test_a_topic_is_imported_once_over_runs_and_followed_until_interrupted(
     )
     assert "there is no topic 'nothing'" in str(missing.exception)
     assert "a topic needs --mapping" in str(run().exception)
+
+
+def test_a_topic_that_was_created_again_and_grew_is_named(
+    kafka_server: Server, tmp_path: Path
+) -> None:
+    servers = {"bootstrap.servers": f"127.0.0.1:{kafka_server.port}"}
+    admin = AdminClient(servers)
+    producer = Producer(servers)
+
+    def put(n: int) -> None:
+        admin.create_topics([NewTopic("visits", 1)])["visits"].result(30)
+        for number in range(n):
+            producer.produce("visits", json.dumps({"u": f"u{number}", "i": "p1"}).encode())
+        assert producer.flush(30) == 0
+
+    def run() -> Result:
+        url = f"{kafka_server.kafka_url}/visits"
+        named = ["--user", "u", "--item", "i", "--json", "--data-dir", str(tmp_path)]
+        return CliRunner().invoke(cli, ["import", "events", url, *named])
+
+    put(2)
+    assert json.loads(run().output)["imported"] == 2
+    admin.delete_topics(["visits"])["visits"].result(30)
+    wait_until(lambda: "visits" not in admin.list_topics().topics, "the end of the topic")
+    put(5)
+
+    assert "deleted and created again" in str(run().exception)
+    assert imported(tmp_path) == (["u0", "u1"], 0)

@@ -7,6 +7,7 @@ has changed; the next epoch names its predecessor. Of two written at the same ti
 log counts.
 """
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 import msgspec
@@ -15,6 +16,8 @@ from recstream.errors import LogRecreated, PartitionCountMismatch
 from recstream.log.port import NewRecord, Record
 from recstream.log.reading import decode_or_skip
 from recstream.log.topics import CHANGELOG_END, INTERACTIONS, TopicSpec
+
+log = logging.getLogger(__name__)
 
 META = "recstream.meta"
 META_SPEC = TopicSpec(META, 1, compacted=True)
@@ -116,6 +119,8 @@ def require_no_stale(
 ) -> None:
     """Raise `LogRecreated` if interactions was created again, but a changelog still counts the old offsets.
 
+    Other changed topics are named in a warning.
+
     Parameters
     ----------
     changed : collection of str
@@ -123,6 +128,12 @@ def require_no_stale(
     has_records : callable
         Returns whether a topic of so many partitions ever had records.
     """
+    if changed:
+        log.warning(
+            "topics are not the recorded ones: deleted, created again or on another cluster; the log"
+            " gets a new epoch topics=%s",
+            ", ".join(sorted(changed)),
+        )
     stale = [
         name
         for name, identity in existing.items()

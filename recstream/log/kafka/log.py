@@ -89,6 +89,7 @@ class KafkaLog:
         self._specs: dict[str, TopicSpec] = {}
         self._identities: dict[str, TopicIdentity] = {}
         self._missing: set[str] = set()
+        self._gone: set[str] = set()
         self._seen: dict[TopicPartition, tuple[int, int]] = {}
         self._lock = threading.Lock()
         self._readers = ReaderPool(self.shared)
@@ -96,7 +97,7 @@ class KafkaLog:
         self.patience_s = 0.0
         try:
             self._admin = KafkaAdmin(self.shared, self._where, self._errors, replication)
-            self._offsets = OffsetQuery(self.shared, self._where, self._errors)
+            self._offsets = OffsetQuery(self.shared, self._where, self._errors, self._identities)
             self._producer = KafkaProducer(self.shared, self._where, self._errors)
         except (KafkaException, ValueError) as error:
             message = f"Kafka's settings can't be used: {error}; see the settings kafka_*"
@@ -158,8 +159,8 @@ class KafkaLog:
         """
         found = self._admin.describe(list(self._identities))
         missing = self._identities.keys() - found.keys()
-        gone, self._missing = missing & self._missing, missing
-        known = {name: self._identities[name] for name in found.keys() | gone}
+        self._gone, self._missing = missing & self._missing, missing
+        known = {name: self._identities[name] for name in found.keys() | self._gone}
         require_same(known, found, self._where)
         self._admin.check_options([spec for name, spec in self._specs.items() if name in found])
 
@@ -393,7 +394,7 @@ class KafkaLog:
             try:
                 return request()
             except LogUnavailable as error:
-                if self._is_closed or time.monotonic() >= deadline_s:
+                if self._is_closed or self._gone or time.monotonic() >= deadline_s:
                     raise
                 log.warning("kafka unavailable, retrying reason=%s", error)
                 time.sleep(_RETRY_S)

@@ -5,7 +5,7 @@ as long for a time (confluent-kafka 2.16, one broker).
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
@@ -13,7 +13,7 @@ from confluent_kafka import TopicPartition as KafkaPartition
 
 from recstream.errors import LogUnavailable
 from recstream.log.kafka.client import REQUEST_TIMEOUT_S, consumer_options
-from recstream.log.kafka.outage import TRANSIENT_CODES, ClientErrors
+from recstream.log.kafka.outage import TRANSIENT_CODES, ClientErrors, unavailable
 from recstream.log.port import TopicPartition
 
 T = TypeVar("T")
@@ -32,9 +32,14 @@ class OffsetQuery:
         `recstream.log.kafka.client.common_options`.
     where : str
         Bootstrap servers, for messages.
+    known : collection of str
+        Topics that are there; one that the broker does not know now is unavailable.
     """
 
-    def __init__(self, shared: dict[str, Any], where: str, errors: ClientErrors) -> None:
+    def __init__(
+        self, shared: dict[str, Any], where: str, errors: ClientErrors, known: Collection[str] = ()
+    ) -> None:
+        self._known = known
         self._shared = shared
         self._where = where
         self._errors = errors
@@ -56,7 +61,7 @@ class OffsetQuery:
             return found
 
         doing = f"reading the offsets of {tp.topic}[{tp.partition}]"
-        return self._call(request, doing, _ALL if with_open else _COMMITTED)
+        return self._call(request, doing, tp.topic, _ALL if with_open else _COMMITTED)
 
     def offset_for_time(self, tp: TopicPartition, timestamp_ms: int) -> int | None:
         """Return the first offset with this timestamp or a later one, None if there is none."""
@@ -68,7 +73,7 @@ class OffsetQuery:
                 raise KafkaException(found.error)
             return int(found.offset)
 
-        offset = self._call(request, "finding the offset of a time")
+        offset = self._call(request, "finding the offset of a time", tp.topic)
         return None if offset == _NONE_FOUND else offset
 
     def close(self) -> None:
@@ -80,7 +85,9 @@ class OffsetQuery:
         own = {"isolation.level": isolation, "error_cb": self._errors}
         return Consumer(consumer_options(self._shared, "recstream-offsets") | own)
 
-    def _call(self, request: Callable[[Consumer], T], doing: str, isolation: str = _COMMITTED) -> T:
+    def _call(
+        self, request: Callable[[Consumer], T], doing: str, topic: str, isolation: str = _COMMITTED
+    ) -> T:
         """Return a request's result, retried on transient errors."""
         deadline_s = time.monotonic() + REQUEST_TIMEOUT_S
         while True:
@@ -94,7 +101,8 @@ class OffsetQuery:
                 if not is_transient and consumer is self._consumers[isolation]:
                     self._consumers[isolation] = self._new(isolation)
                 if not is_transient or time.monotonic() > deadline_s:
-                    raise self._errors.translate(error, f"{doing} at {self._where}") from error
+                    raised = self._errors.translate(error, f"{doing} at {self._where}")
+                    raise (unavailable(raised) if topic in self._known else raised) from error
                 time.sleep(_RETRY_S)
             except RuntimeError as error:
                 raise LogUnavailable(f"the log is closed: {error}") from error

@@ -91,6 +91,17 @@ def _finds_brokers(client: KafkaClient, timeout_s: float) -> bool:
         return False
 
 
+def unavailable(error: RecstreamError) -> RecstreamError:
+    """Return the error of a request to a topic that was there before.
+
+    One that is unknown now was deleted, or the broker has just started and does not know it yet:
+    `recstream.log.watch` ends a role whose topic stays away.
+    """
+    if not isinstance(error, NotFound):
+        return error
+    return LogUnavailable(f"{error}; it was there before: deleted, or not known to the broker yet")
+
+
 class Pauses:
     """Pauses before attempts: none after a quiet time, else longer and longer."""
 

@@ -16,7 +16,7 @@ from recstream.log.kafka.client import (
     producer_options,
     record_options,
 )
-from recstream.log.kafka.outage import SILENT_S, ClientErrors, has_lost_brokers
+from recstream.log.kafka.outage import SILENT_S, ClientErrors, has_lost_brokers, unavailable
 from recstream.log.port import NewRecord, Position, TopicPartition
 from recstream.process import start_thread
 
@@ -170,7 +170,7 @@ class _Acknowledgements:
         if error is None and self._left:
             error = KafkaError(KafkaError._TIMED_OUT)  # noqa: SLF001 - its public spelling
         if error is not None:
-            raise errors.translate(KafkaException(error), doing)
+            raise unavailable(errors.translate(KafkaException(error), doing))
         return [
             Position(*tp, offset) for tp, offset in zip(self._placed, self._offsets, strict=True)
         ]

@@ -222,7 +222,7 @@ class KafkaTail:
                 f"offset {self._positions[tp]} of {tp.topic}[{tp.partition}] is no longer kept or "
                 "not written yet; start at the earliest offset"
             )
-        elif error.retriable() or code < 0:
+        elif error.retriable() or code < 0 or code == KafkaError.UNKNOWN_TOPIC_OR_PART:
             self._errors(error)
         else:
             raise translated(error, f"reading {tp.topic}[{tp.partition}]")

@@ -87,7 +87,9 @@ def test_a_partition_count_that_differs_is_refused_with_what_can_be_done(
     ],
 )
 def test_a_changelog_of_interactions_that_are_gone_is_refused(
-    changed: list[str], is_filled: bool, is_refused: bool
+    changed: list[str], is_filled: bool, is_refused: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(LogRecreated, match=CHANGELOG) if is_refused else contextlib.nullcontext():
         require_no_stale(changed, EXISTING, lambda *_: is_filled, "here")
+    said = [f"topics={', '.join(sorted(changed))}" in each for each in caplog.messages]
+    assert said == [True] * bool(changed)
