@@ -137,12 +137,16 @@ def clean_product(
         return RejectedRow("no title", name)
     path = _path(found.get("category"), row)
     price, price_text = parse_price(found.get("price")), _plain(found.get("price"))
+    is_low = _is_number(price_text) and float(price_text) <= 0.0
     repairs = {
         "characters in the title that can't be read; is it --encoding?": _is_damaged(raw_title),
         "entities or tags in the title": not _is_damaged(raw_title)
         and title != " ".join(raw_title.split())[:MAX_TITLE],
         "price had more than a number": price is not None and not _is_number(price_text),
-        "price could not be read": price is None and price_text.casefold() not in _NOTHING,
+        "price of 0 or less, which is none": price is None and is_low,
+        "price could not be read": price is None
+        and not is_low
+        and price_text.casefold() not in _NOTHING,
     }
     more = read_product_fields(found)
     repairs |= dict.fromkeys(more.unread, True)

@@ -179,6 +179,9 @@ def test_a_caller_says_where_a_field_is() -> None:
 
 
 def test_repairs_are_listed() -> None:
+    free = [clean_product({"id": "1", "title": "A", "price": price}) for price in (0, "0.00", -3)]
+    repairs = [each.repairs for each in free if isinstance(each, CleanProduct)]
+    assert repairs == [("price of 0 or less, which is none",)] * 3
     cleaned = clean_product({"id": "1", "title": "A &amp; B", "price": "ask"})
 
     assert isinstance(cleaned, CleanProduct)
