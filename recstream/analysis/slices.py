@@ -174,16 +174,17 @@ def _only(record: Record, user: str | None) -> Record:
     """Return a record with other users' events blanked out; positions stay the same."""
     if user is None or record.value is None:
         return record
-    value = record.value
-    if value[:1] != b"[":
-        return record if record.key == user.encode() else record._replace(key=None, value=None)
-    mine = {place for place, event in decode(record).events if event.user == user}
+    value, events = record.value, decode(record).events
+    key = record.key if record.key == user.encode() else None
+    mine = {place for place, event in events if event.user == user}
+    if value[:1] != b"[" and (mine or (key is not None and not events)):
+        return record._replace(key=key)
     if not mine:
-        return record._replace(value=None)
+        return record._replace(key=None, value=None)
     parts = [
         part if place in mine else msgspec.Raw(b"null") for place, part in enumerate(_split(value))
     ]
-    return record._replace(value=msgspec.json.encode(parts))
+    return record._replace(key=key, value=msgspec.json.encode(parts))
 
 
 def _lists(

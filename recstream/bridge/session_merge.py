@@ -19,7 +19,15 @@ import msgspec
 from recstream.core.events import Event
 from recstream.core.history import History
 from recstream.errors import LogUnavailable, OffsetOutOfRange
-from recstream.log import INTERACTIONS, EventLog, Record, decode, partition_for, read_records
+from recstream.log import (
+    INTERACTIONS,
+    EventLog,
+    Record,
+    decode,
+    may_contain,
+    partition_for,
+    read_records,
+)
 
 MAX_MERGED = 1_000
 """Most events a merge copies, the newest: fewer than the ids that a history remembers, so that a
@@ -93,7 +101,7 @@ class _Reader:
         self._log = event_log
         self._partition = partition
         self._user = user
-        self._key = user.encode()
+        self._quoted = msgspec.json.encode(user)
         self._found: dict[tuple[int, int], Event] = {}
         self.ids: set[str] = set()
         self.earliest = event_log.earliest(INTERACTIONS, partition)
@@ -102,7 +110,7 @@ class _Reader:
     def read(self, first: int, end: int) -> None:
         """Add the user's events of a range of offsets."""
         for record in self._records(first, end):
-            if record.key is not None and record.key != self._key:
+            if not may_contain(record.value or b"", self._quoted):
                 continue
             for place, event in decode(record).events:
                 if event.user == self._user and event.type != "impression":

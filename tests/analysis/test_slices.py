@@ -77,12 +77,32 @@ def test_one_users_slice_names_nobody_else_and_still_verifies(
         value = b"[" + b",".join(events) + b"]"
         eventful.log.append([NewRecord(INTERACTIONS, None, value, partition)])
     eventful.work()
+    assert_holds_u3_alone(eventful, tmp_path)
 
+
+def test_one_users_slice_goes_by_the_events_and_not_by_the_keys_of_foreign_producers(
+    eventful: World, tmp_path: Path
+) -> None:
+    home = partition_for(b"u3", 2)
+    neighbour = next(f"u{at}" for at in (0, 1, 2, 4, 11) if partition_for(b"u%d" % at, 2) == home)
+    for number, (key, user) in enumerate([(b"u11", "u3"), (b"u3", neighbour)] * 2):
+        one = encode_event(
+            Event(id=f"k{number}", type="view", user=user, item="i07", ts=from_timestamp_ms(number))
+        )
+        value = one if number < 2 else b"[" + one + b"]"
+        eventful.log.append([NewRecord(INTERACTIONS, key, value, home)])
+    eventful.work()
+    assert_holds_u3_alone(eventful, tmp_path)
+
+
+def assert_holds_u3_alone(eventful: World, tmp_path: Path) -> None:
     export_slice(eventful, whole(eventful), tmp_path / "u3.zip", user="u3")
     part = Slice(tmp_path / "u3.zip")
 
     assert [each.differences for each in verify(part)] == [(), ()]
-    values = [record.value or b"" for at in range(2) for record in part.read(INTERACTIONS, at, 0)]
+    records = [record for at in range(2) for record in part.read(INTERACTIONS, at, 0)]
+    assert {record.key for record in records} <= {b"u3", None}
+    values = [record.value or b"" for record in records]
     assert any(b'"u3"' in value for value in values)
     assert not any(b'"u%d"' % other in value for value in values for other in (0, 1, 2, 4, 11))
 

@@ -61,6 +61,19 @@ def test_a_sessions_events_become_the_users_in_order_as_they_were(world):
         ) == msgspec.structs.replace(original)
 
 
+def test_events_of_a_producer_with_keys_of_its_own_are_merged_too(world):
+    session = "visitor-foreign/0000000"
+    raw = encode_event(event(session, "i1"))
+    foreign = [(b"key", raw), (None, encode_event(event(session, "i2")).replace(b"/", rb"\/"))]
+    at = partition_of(world, session)
+    world.log.append([NewRecord(INTERACTIONS, key, value, at) for key, value in foreign])
+    world.fold(event(session, "i3"))
+    world.wait_for_views()
+
+    assert merge(world, "kim", session).json["merged"] == 3
+    assert [one.item for one in events_of(world, "kim")] == ["i1", "i2", "i3"]
+
+
 def test_a_merge_that_is_repeated_counts_once(world):
     session = "visitor-twice00000000000"
     world.fold(event(session, "i1"), event(session, "i2"))

@@ -15,6 +15,7 @@ from recstream.log import (
     Record,
     decode,
     full_name,
+    may_contain,
     own_topics,
     partition_for,
     read_backwards,
@@ -187,7 +188,7 @@ class LogRoutes:
 
 def _events_of(record: Record, user: str) -> list[UserEvent]:
     """Return a user's events in a record, in order."""
-    if record.value is None or record.key not in {None, user.encode()}:
+    if record.value is None or not may_contain(record.value, msgspec.json.encode(user)):
         return []
     return [
         UserEvent(offset=record.offset, index=index, appended_ts=record.timestamp_ms, event=event)

@@ -28,6 +28,17 @@ def test_a_users_events_come_newest_first_with_their_place_in_the_log(world):
     assert older["next"] is None
 
 
+def test_a_users_events_of_a_producer_with_keys_and_escapes_of_its_own_are_found(world):
+    raw = encode_event(event("own/keys", "a"))
+    values = [raw, raw.replace(b"own/keys", rb"own\/keys")]
+    partition = partition_of(world, "own/keys")
+    world.log.append([NewRecord(INTERACTIONS, b"session", each, partition) for each in values])
+
+    found = world.get("/v1/users/own%2Fkeys/events").json["events"]
+
+    assert [one["event"]["item"] for one in found] == ["a", "a"]
+
+
 def test_a_users_events_inside_an_envelope_are_found(world):
     events = [event("env", "a"), event("env-other", "x"), event("env", "b")]
     value = b"[" + b",".join(encode_event(one) for one in events) + b"]"
