@@ -251,7 +251,8 @@ class LogFeed(Background):
             earliest = end = self._log.high_watermark(*tp)
         except LogError as error:
             log.warning("log channel can't read topic=%s reason=%s", tp.topic, error)
-            self._post(cursor.connection.close, CloseCode.CANNOT_RECOVER, "the log can't be read")
+            # A code after which clients send their positions again.
+            self._post(cursor.connection.close, CloseCode.INTERNAL_ERROR, "the log can't be read")
             return
         self._post(cursor.on_read, records, earliest, end)
 

@@ -8,8 +8,9 @@ import pytest
 from recstream.bridge.auth import EVERYBODY
 from recstream.bridge.push.connection import Connection, Outgoing
 from recstream.bridge.push.hub import Hub, Refused
-from recstream.bridge.push.log_feed import MAX_BEHIND, LogCursor
-from recstream.bridge.push.protocol import Since, Subscription
+from recstream.bridge.push.log_feed import MAX_BEHIND, LogCursor, LogFeed
+from recstream.bridge.push.protocol import CLOSE_MEANINGS, Since, Subscription
+from recstream.errors import LogUnavailable
 from recstream.log.port import Record, TopicPartition
 from tests.waiting import until
 
@@ -256,3 +257,19 @@ def test_a_cursor_of_one_user_passes_over_the_others():
 
     assert offsets(connection) == [1]
     assert cursor.next == 3
+
+
+def test_a_client_keeps_its_position_while_the_log_cant_be_read():
+    class Away(Log):
+        def earliest(self, *_):
+            raise LogUnavailable("away")
+
+    posted = []
+    feed = LogFeed(Away(), lambda *call: posted.append(call))
+    connection = RecordingConnection()
+
+    feed._read(LogCursor(feed, connection, TP, 7, None))
+
+    ((close, code, _),) = posted
+    assert close == connection.close
+    assert (CLOSE_MEANINGS[code].retry, CLOSE_MEANINGS[code].resume) == (True, True)
