@@ -17,9 +17,17 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from recstream.core.generation import Generation
-from recstream.core.records import DeadLetter, DeltaAnnounced
-from recstream.errors import LogError, LogFenced, ModelMismatch, ModelStoreUnavailable
-from recstream.log import DEAD_LETTERS, PIPELINE, EventLog, NewRecord, Record, watch_topics
+from recstream.core.records import DeltaAnnounced
+from recstream.errors import InvalidJson, LogError, LogFenced, ModelMismatch, ModelStoreUnavailable
+from recstream.log import (
+    DEAD_LETTERS,
+    PIPELINE,
+    EventLog,
+    NewRecord,
+    Record,
+    dead_letter,
+    watch_topics,
+)
 from recstream.models import ModelFeed, Unusable
 from recstream.process import Kernels, start_thread, watch
 from recstream.worker.engine import LIVE_LAG, LIVE_USERS, Engine
@@ -290,14 +298,8 @@ class WorkerLoop:
 
     def _write_dead_letter(self, unusable: Unusable) -> None:
         record = unusable.record
-        letter = DeadLetter(
-            reason="unusable-model",
-            detail=str(unusable.error),
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
-            value=(record.value or b"").decode(errors="replace"),
-        )
+        error = InvalidJson(str(unusable.error), code="unusable-model")
+        letter = dead_letter(record, record.value or b"", error)
         self._log.append([NewRecord(DEAD_LETTERS, None, msgspec.json.encode(letter), 0)])
 
     # Periodic work

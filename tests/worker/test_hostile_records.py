@@ -1,6 +1,7 @@
 """No record of any topic that a worker reads stops it: what can't be read becomes a dead letter."""
 
 import json
+from types import SimpleNamespace
 
 import hypothesis.strategies as st
 import msgspec
@@ -8,12 +9,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from recstream.control import read_timeline
-from recstream.core.records import ForgetRequested, Forgotten, GenerationAnnounced
+from recstream.core.events import MAX_EVENT_BYTES
+from recstream.core.records import DeadLetter, ForgetRequested, Forgotten, GenerationAnnounced
 from recstream.erasure import erase, forgetting, without
 from recstream.log.partitioner import partition_for
 from recstream.log.port import NewRecord, Record
 from recstream.log.topics import CONTROL, DEAD_LETTERS, INTERACTIONS, MODELS
 from recstream.models import DirectoryStore, ModelFeed, Unusable
+from recstream.worker.loop import WorkerLoop
 from tests.worker.memory import MemoryRows
 from tests.worker.worker_world import (
     CHANGELOG,
@@ -264,3 +267,18 @@ def test_an_unreadable_control_record_is_warned_of_once_however_often_the_topic_
     warnings = [each.message for each in caplog.records if "record not read" in each.message]
     assert len(warnings) == 1
     assert f"topic={CONTROL} partition=0 offset=0" in warnings[0]
+
+
+def test_the_letter_of_an_unusable_announcement_holds_its_beginning_alone(world):
+    value = b"\xff" * (1 << 20)
+    record = Record(MODELS, 0, 7, NOW_MS, b"generation", value)
+
+    WorkerLoop._write_dead_letter(
+        SimpleNamespace(_log=world.log), Unusable(record, ValueError("x"))
+    )
+
+    letter = msgspec.json.decode(world.read(DEAD_LETTERS, 0)[-1].value, type=DeadLetter)
+    assert (letter.reason, letter.detail, letter.offset) == ("unusable-model", "x", 7)
+    assert letter.truncated
+    assert value.decode(errors="replace").startswith(letter.value)
+    assert len(letter.value) <= MAX_EVENT_BYTES
