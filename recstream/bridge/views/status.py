@@ -101,7 +101,9 @@ class Status:
         self._workers: dict[str, WorkerStatus] = {}
         self._trainers: dict[str, TrainerStatus] = {}
         self._active_trainer = ""
-        self._beats: dict[str, float] = {}
+        # Apart: in containers that share a host's name, a worker and a trainer can have one name.
+        self._worker_beats: dict[str, float] = {}
+        self._trainer_beats: dict[str, float] = {}
         self._offset = self._start = -1
         self._reasons: set[str] = set()
         self._push_ms: deque[float] = deque(maxlen=PUSHES_KEPT)
@@ -146,7 +148,9 @@ class Status:
                     TRAINING_DURATION.observe(status.seconds)
             elif isinstance(status, WorkerStatus):
                 before = self._workers.get(status.worker)
-                self._put(self._workers, status.worker, status, is_new=is_counted)
+                self._put(
+                    self._workers, self._worker_beats, status.worker, status, is_new=is_counted
+                )
                 if is_counted:
                     _count_events(before, status)
                 self._set_gauges()
@@ -160,10 +164,16 @@ class Status:
             training = self._training
             if active not in {"", status.trainer} and training and training.state == "training":
                 self._training = None
-        self._put(self._trainers, status.trainer, status, is_new=is_new)
+        self._put(self._trainers, self._trainer_beats, status.trainer, status, is_new=is_new)
 
     def _put(
-        self, statuses: dict[str, _Status], name: str, status: _Status, *, is_new: bool
+        self,
+        statuses: dict[str, _Status],
+        beats: dict[str, float],
+        name: str,
+        status: _Status,
+        *,
+        is_new: bool,
     ) -> None:
         """Keep a process's newest status, and when it came.
 
@@ -174,10 +184,10 @@ class Status:
         statuses[name] = status
         age_s = 0.0 if is_new else max(0, self._now_ms() - status.ts) / 1000.0
         beat_s = self._now_s() - age_s
-        self._beats[name] = max(beat_s, self._beats.get(name, beat_s))
+        beats[name] = max(beat_s, beats.get(name, beat_s))
         if len(statuses) > ROLES_KEPT:
             oldest = next(iter(statuses))
-            del statuses[oldest], self._beats[oldest]
+            del statuses[oldest], beats[oldest]
 
     def take_models(self, models: Iterable[ModelRecord]) -> None:
         """Process announcements of models."""
@@ -202,9 +212,11 @@ class Status:
         with self._mutex:
             if not self._workers:
                 return Heartbeat()
-            newest = max(self._workers.values(), key=lambda each: self._beats[each.worker])
+            newest = max(self._workers.values(), key=lambda each: self._worker_beats[each.worker])
             return Heartbeat(
-                self._age_ms(newest.worker), newest.generation, is_compiling=newest.is_compiling
+                self._age_ms(self._worker_beats[newest.worker]),
+                newest.generation,
+                is_compiling=newest.is_compiling,
             )
 
     def trainer_beat(self) -> Heartbeat:
@@ -212,15 +224,16 @@ class Status:
         with self._mutex:
             if not self._trainers:
                 return Heartbeat()
-            newest = max(self._trainers.values(), key=lambda each: self._beats[each.trainer])
+            beats = self._trainer_beats
+            newest = max(self._trainers.values(), key=lambda each: beats[each.trainer])
             active = [
                 each
                 for each in self._trainers.values()
-                if each.is_active and self._age_ms(each.trainer) <= FORGOTTEN_AFTER_S * 1000
+                if each.is_active and self._age_ms(beats[each.trainer]) <= FORGOTTEN_AFTER_S * 1000
             ]
-            shown = max(active, key=lambda each: self._beats[each.trainer], default=newest)
+            shown = max(active, key=lambda each: beats[each.trainer], default=newest)
             return Heartbeat(
-                self._age_ms(newest.trainer),
+                self._age_ms(beats[newest.trainer]),
                 -1,
                 shown.lag,
                 bool(active),
@@ -228,8 +241,8 @@ class Status:
                 shown.is_compiling,
             )
 
-    def _age_ms(self, name: str) -> int:
-        return round(max(0.0, self._now_s() - self._beats[name]) * 1000)
+    def _age_ms(self, beat_s: float) -> int:
+        return round(max(0.0, self._now_s() - beat_s) * 1000)
 
     def pipeline(self) -> Pipeline:
         """Return the state of the pipeline as its records have it.
@@ -238,7 +251,7 @@ class Status:
         """
         with self._mutex:
             workers = self._reported_since(self._now_s())
-            last_s = max((self._beats[name] for name in self._workers), default=0.0)
+            last_s = max(self._worker_beats.values(), default=0.0)
             evaluated = workers or self._reported_since(last_s)
             model, delta, training = self._model, self._delta, self._training
             offset = self._offset
@@ -263,7 +276,8 @@ class Status:
     def _reported_since(self, now_s: float) -> tuple[WorkerStatus, ...]:
         """Return the workers that reported in the 30 s before a time."""
         oldest_s = now_s - FORGOTTEN_AFTER_S
-        return tuple(each for name, each in self._workers.items() if self._beats[name] >= oldest_s)
+        beats = self._worker_beats
+        return tuple(each for name, each in self._workers.items() if beats[name] >= oldest_s)
 
     def _set_gauges(self) -> None:
         """Set the gauges of the workers that reported lately."""

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from recstream.bridge.views import Status
-from recstream.bridge.views.status import MAX_REASONS
+from recstream.bridge.views.status import MAX_REASONS, ROLES_KEPT
 from recstream.core.records import (
     ClickCounts,
     DeadLetter,
@@ -197,3 +197,19 @@ def test_a_heartbeat_from_before_the_bridge_is_as_old_as_it_says():
     status.take([record_of(worker(1, ts=60_000), offset=9)])
 
     assert status.worker_beat().age_ms == 30_000
+
+
+def test_a_worker_and_a_trainer_of_one_name_have_heartbeats_of_their_own():
+    clock_s = [0.0]
+    status = Status(Log(), now_ms=lambda: 0, connections=lambda: 0, now_s=lambda: clock_s[0])
+    status.positions()
+    status.take([record_of(worker(1, name="host-1"))])
+    clock_s[0] = 60.0
+
+    status.take([record_of(TrainerStatus(trainer="host-1", is_active=True))])
+
+    assert status.worker_beat().age_ms == 60_000
+    assert status.trainer_beat().age_ms == 0
+    others = [TrainerStatus(trainer=f"t{n}", is_active=False) for n in range(ROLES_KEPT)]
+    status.take(map(record_of, others))
+    assert status.worker_beat().age_ms == 60_000
