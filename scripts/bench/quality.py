@@ -3,13 +3,15 @@
     scripts/bench/quality.py                                # search, train, test; then the tables
     scripts/bench/quality.py --candidates 12 --factors 256  # a shorter search
     scripts/bench/quality.py --only hybrid                  # the tables alone
-    scripts/bench/quality.py --only gowalla --no-search     # proportions that a search found before
+    scripts/bench/quality.py --only gowalla --no-search --factors 1024 --iterations 3
+    scripts/bench/quality.py --only gowalla --no-search --validate --factors 512 --ridge 3
 
 For gowalla the objective is tuned on the training part alone, trained once, and tested, then with
 behaviour neighbours (`quality_neighbours.py`). Cold and warm items: `hybrid.py`.
 Protocol (LightGCN): rank all items but the user's training items; Recall@20 = hits / |test|;
 NDCG@20 with the ideal cut at min(20, |test|); means over users with test items. The search sees
-the training part only; the test part is read once, at the end.
+the training part only; the test part is read once, at the end. With ``--validate`` a fifth of the
+training part is the test part.
 """
 
 import argparse
@@ -17,6 +19,7 @@ import json
 from timeit import default_timer
 
 import hybrid
+import numpy as np
 import quality_neighbours
 from datasets import gowalla
 from list_metrics import quality
@@ -24,12 +27,13 @@ from tuned import als_arguments, as_dict
 
 from recstream.core.als import ALS, Proportions
 from recstream.core.evaluation import SearchProgress, tune
+from recstream.core.evaluation.held_out_lists import split_entries
 from recstream.core.evaluation.search import Choice, TuningResult
 from recstream.core.search import top_n
 
 K = 20
 FACTORS_ALONE = {"behaviour_weight": 0.0, "popularity_weight": 0.0}
-FOUND = Proportions(200.0, 3.0, 1.0, (0.5, 0.5), (0.3, 0.3))
+EXPONENTS = ((0.5, 0.5), (0.3, 0.3))
 """What a search found on gowalla: docs/explanation/research/tuning.md."""
 
 
@@ -56,7 +60,10 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--no-search", action="store_true")
+    parser.add_argument("--no-search", action="store_true", help="take --mass and --ridge")
+    parser.add_argument("--mass", type=float, default=200.0, help="unobserved mass")
+    parser.add_argument("--ridge", type=float, default=4.0)
+    parser.add_argument("--validate", action="store_true", help="do not read the test part")
     parser.add_argument("--only", choices=("gowalla", "hybrid"))
     options = parser.parse_args()
     if options.only != "hybrid":
@@ -68,9 +75,12 @@ def main() -> None:
 def of_factors(options: argparse.Namespace) -> None:
     """Search, train, test on gowalla."""
     train, test = gowalla()
+    if options.validate:
+        train, test, _ = split_entries(train, 0.2, np.random.default_rng(options.seed))
     begun = default_timer()
     if options.no_search:
-        found = TuningResult(Choice(FOUND), options.factors, options.iterations, "none", 0.0)
+        given = Choice(Proportions(options.mass, options.ridge, 1.0, *EXPONENTS))
+        found = TuningResult(given, options.factors, options.iterations, "none", 0.0)
     else:
         found = tune(
             train,
@@ -99,6 +109,8 @@ def of_factors(options: argparse.Namespace) -> None:
         f"search {search_s:.0f} s, training {train_s:.1f} s",
         flush=True,
     )
+    if options.validate:
+        return
     quality_neighbours.report(train, test, found, threads=options.threads, seed=options.seed)
 
 
