@@ -185,20 +185,21 @@ class HistoryColumns:
         indptr = np.zeros(len(rows) + 1, np.int64)
         np.cumsum(runs["n"], out=indptr[1:])
         words = self._words_of(runs["start"], indptr)
-        age = words[:, 3] + ((words[:, 4] & ((1 << _HIGH) - 1)).astype(np.int64) << 32)
-        newest = np.array(
-            [
-                self.offsets.get(each, 0) - 1
-                for each in range(int(runs["partition"].max(initial=0)) + 1)
-            ]
-        )
-        newest = np.repeat(newest[runs["partition"]], runs["n"])
+        at_ms = np.repeat(runs["clock_ms"], runs["n"])
+        at_ms -= words[:, 3]
+        at_ms -= (words[:, 4] & ((1 << _HIGH) - 1)).astype(np.int64) << 32
+        n_partitions = int(runs["partition"].max(initial=0)) + 1
+        newest = np.array([self.offsets.get(each, 0) - 1 for each in range(n_partitions)])
+        offsets = np.repeat(newest[runs["partition"]], runs["n"])
+        older = offsets - (words[:, 4] >> _HIGH)
+        older &= _OFFSET_MASK
+        offsets -= older
         return Entries(
             indptr,
-            (words[:, 0] & ~SINGLE).astype(np.int32),
+            (words[:, 0] & ~SINGLE).view(np.int32),
             np.ascontiguousarray(words[:, 1:3]).view(np.float64).reshape(-1),
-            np.repeat(runs["clock_ms"], runs["n"]) - age,
-            newest - ((newest - (words[:, 4] >> _HIGH)) & _OFFSET_MASK),
+            at_ms,
+            offsets,
             words[:, 0] >= SINGLE,
         )
 

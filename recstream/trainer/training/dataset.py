@@ -52,6 +52,8 @@ class TrainingSnapshot:
 
 N_RECENT = 1 << 21
 """Entries that make up all memories of popularity but the counts: 64 of the longest half-lives."""
+POPULARITY_USERS = 1 << 15
+"""Users whose entries are counted together: it bounds the memory for popularity."""
 
 
 class CatalogueFacts(NamedTuple):
@@ -319,14 +321,21 @@ def popularity_of(
         Item row of each of the histories' items; -1 for items that do not count.
     """
     counts = np.zeros(n_items, np.int64)
-    newest: NDArray[np.int64] = np.empty((2, 0), np.int64)
-    for _, entries in histories.slices(users):
+    parts = [np.empty((2, 0), np.int64)]
+    for _, entries in histories.slices(users, POPULARITY_USERS):
         at = columns[entries.items]
         seen = (at >= 0) & (entries.weights > 0.0)
         counts += np.bincount(at[seen], minlength=n_items)
-        newest = np.concatenate([newest, np.stack([entries.at_ms[seen], at[seen]])], axis=1)
-        if newest.shape[1] > 2 * N_RECENT:
-            newest = newest[:, is_newest(newest[0], newest[1], N_RECENT)]
-    newest = newest[:, is_newest(newest[0], newest[1], N_RECENT)]
+        parts.append(np.stack([entries.at_ms[seen], at[seen]]))
+        if sum(each.shape[1] for each in parts) > 2 * N_RECENT:
+            parts = [_newest(parts)]
+    newest = _newest(parts)
     counts -= np.bincount(newest[1], minlength=n_items)
     return fit_popularity(newest[1], newest[0], n_items, earlier=counts, version=version)
+
+
+def _newest(parts: Sequence[Int64s]) -> Int64s:
+    """Return the `N_RECENT` newest of (time, item) entries in parts, ties included."""
+    found = np.concatenate(parts, axis=1)
+    newest: Int64s = found[:, is_newest(found[0], found[1], N_RECENT)]
+    return newest
