@@ -153,6 +153,17 @@ def test_a_worker_whose_rows_a_topic_does_not_take_says_why_and_tries_again_now_
     assert worker.end() == 0
 
 
+def start_all(broker: Server, folder: Path, roles: list[Role]) -> None:
+    """Start a worker, a trainer and a bridge, and wait until they run."""
+    start_worker(broker, folder / "worker", roles)
+    options = ("--broker", broker.kafka_url, "--set", "partitions=1")
+    trainer = Role("trainer", folder / "trainer", *options)
+    bridge = Role("bridge", folder / "bridge", *options, "--port", "0")
+    roles += [trainer, bridge]
+    until(bridge.url, "the bridge's start", roles)
+    until(lambda: "model published" in trainer.said(), "the trainer's start", roles)
+
+
 def make_again(broker: Server, *topics: str) -> None:
     admin = AdminClient({"bootstrap.servers": f"127.0.0.1:{broker.port}"})
     for future in admin.delete_topics(list(topics)).values():
@@ -166,21 +177,13 @@ def make_again(broker: Server, *topics: str) -> None:
 def test_no_role_takes_the_events_of_a_topic_that_was_made_again_for_old_ones(
     broker: Server, log: KafkaLog, tmp_path: Path, roles: list[Role]
 ) -> None:
-    worker = start_worker(broker, tmp_path / "worker", roles)
-    options = ("--broker", broker.kafka_url, "--set", "partitions=1")
-    others = [
-        Role("trainer", tmp_path / "trainer", *options),
-        Role("bridge", tmp_path / "bridge", *options, "--port", "0"),
-    ]
-    roles += others
-    until(others[1].url, "the bridge's start", roles)
-    until(lambda: "model published" in others[0].said(), "the trainer's start", roles)
+    start_all(broker, tmp_path, roles)
     log.append([NewRecord(INTERACTIONS, b"u", event(f"e{n}", "u"), 0) for n in range(9)])
     wait_until_folded(log, roles)
 
     make_again(broker, INTERACTIONS)
 
-    for role in (worker, *others):
+    for role in tuple(roles):
         until(lambda role=role: role.process.poll(), "an end with an error", roles)
         assert f"topic {INTERACTIONS} on Kafka" in role.said()
         assert "was deleted or created again" in role.said()
@@ -203,22 +206,14 @@ def test_no_role_takes_the_events_of_a_topic_that_was_made_again_for_old_ones(
 def test_roles_end_by_name_when_the_control_topic_alone_is_deleted(
     broker: Server, log: KafkaLog, tmp_path: Path, roles: list[Role]
 ) -> None:
-    worker = start_worker(broker, tmp_path / "worker", roles)
-    options = ("--broker", broker.kafka_url, "--set", "partitions=1")
-    others = [
-        Role("trainer", tmp_path / "trainer", *options),
-        Role("bridge", tmp_path / "bridge", *options, "--port", "0"),
-    ]
-    roles += others
-    until(others[1].url, "the bridge's start", roles)
-    until(lambda: "model published" in others[0].said(), "the trainer's start", roles)
+    start_all(broker, tmp_path, roles)
     log.append([NewRecord(INTERACTIONS, b"u", event("e", "u"), 0)])
     wait_until_folded(log, roles)
     admin = AdminClient({"bootstrap.servers": f"127.0.0.1:{broker.port}"})
 
     admin.delete_topics([CONTROL])[CONTROL].result(30)
 
-    for role in (worker, *others):
+    for role in tuple(roles):
         until(lambda role=role: role.process.poll(), "an end with an error", roles)
         assert f"topic {CONTROL} on Kafka" in role.said()
         assert "not stopped" not in role.said()
