@@ -68,11 +68,28 @@ def test_an_items_features_depend_on_it_alone(item, others):
 
 @settings(max_examples=30)
 @given(ITEMS, ITEMS)
-def test_what_two_items_share_is_the_same_both_ways_round_and_said_in_three(one, other):
-    assert len(common_features(one, other)) <= 3
-    assert {why.lower() for why in common_features(one, other)} == {
-        why.lower() for why in common_features(other, one)
-    }
+def test_what_two_items_share_is_said_in_three_and_both_have_it(one, other):
+    found = common_features(one, other)
+
+    assert len(found) <= 3
+    mine, theirs = token_bags(one), token_bags(other)
+    for kind, _, text in (why.partition(": ") for why in found):
+        if kind == "brand":  # in the first item's spelling
+            assert text == " ".join(one.brand.split())
+            assert mine.brand == theirs.brand
+        else:
+            bag = {"category": "categories", "attribute": "attributes", "word": "words"}[kind]
+            assert text in getattr(mine, bag)
+            assert text in getattr(theirs, bag)
+
+
+@settings(max_examples=30)
+@given(ITEMS, ITEMS)
+def test_what_two_items_share_is_of_the_same_kinds_both_ways_round(one, other):
+    def kinds(found):
+        return [why.partition(":")[0] for why in found]
+
+    assert kinds(common_features(one, other)) == kinds(common_features(other, one))
 
 
 @settings(max_examples=100)
