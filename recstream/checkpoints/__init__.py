@@ -6,12 +6,8 @@ checkpoints by the log; docs/explanation/checkpoints.md has the format.
 """
 
 from recstream.checkpoints.columns import read_groups, read_rows, rows_of_group
-from recstream.checkpoints.index import (
-    Checkpoints,
-    audit_horizon,
-    open_checkpoints,
-    require_within_horizon,
-)
+from recstream.checkpoints.horizon import audit_horizon, require_within_horizon
+from recstream.checkpoints.index import Checkpoints, open_checkpoints
 from recstream.checkpoints.job import Job, run_job
 from recstream.checkpoints.manifest import Manifest, decode_manifest
 from recstream.checkpoints.retention import retain

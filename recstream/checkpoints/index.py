@@ -1,4 +1,4 @@
-"""Checkpoints of a log: which there are, the newest that can be used, their store, the audit horizon."""
+"""Checkpoints of a log: which there are, the newest that can be used, and their store."""
 
 import hashlib
 import logging
@@ -9,7 +9,6 @@ from recstream.checkpoints.manifest import Manifest, decode_manifest, encode_man
 from recstream.control import read_control
 from recstream.core.records import Forgotten
 from recstream.errors import (
-    BeyondHorizon,
     CheckpointCorrupt,
     CheckpointError,
     ModelStoreUnavailable,
@@ -56,13 +55,14 @@ class Checkpoints:
 
     def _of_log(self) -> Iterator[Manifest]:
         """Yield the announced checkpoints of this log's epoch and partition count."""
-        for key, value in self.announced().items():
+        announced = self.announced()
+        n_partitions = self.log.partitions(INTERACTIONS) if announced else 0
+        for key, value in announced.items():
             try:
                 manifest = decode_manifest(value)
             except (CheckpointError, SchemaUnsupported) as error:
                 log.warning("checkpoint not used: %s", error)
                 continue
-            n_partitions = self.log.partitions(INTERACTIONS)
             if (
                 manifest.name.encode() == key
                 and manifest.epoch == self.log.epoch
@@ -161,19 +161,25 @@ class Checkpoints:
 
         No file is without a manifest, so that `prune` knows whose a file is that nobody announced.
         """
-        self.store.put(manifest_name(manifest.name), encode_manifest(manifest))
+        raw = self._put_manifest(manifest)
         self.store.put(manifest.name, content)
-        self.announce(manifest)
+        self._append(manifest.name, raw)
 
     def announce(self, manifest: Manifest) -> None:
         """Store a manifest next to its file, and announce it; the newest announcement counts."""
+        self._append(manifest.name, self._put_manifest(manifest))
+
+    def _put_manifest(self, manifest: Manifest) -> bytes:
         raw = encode_manifest(manifest)
         self.store.put(manifest_name(manifest.name), raw)
-        self.log.append([NewRecord(CHECKPOINTS, manifest.name.encode(), raw, 0)])
+        return raw
+
+    def _append(self, name: str, raw: bytes | None) -> None:
+        self.log.append([NewRecord(CHECKPOINTS, name.encode(), raw, 0)])
 
     def remove(self, manifest: Manifest) -> None:
         """Withdraw a checkpoint, then delete its file and manifest."""
-        self.log.append([NewRecord(CHECKPOINTS, manifest.name.encode(), None, 0)])
+        self._append(manifest.name, None)
         self._delete(manifest.name)
 
     def _delete(self, name: str) -> None:
@@ -285,27 +291,3 @@ def _are_apart(one: Manifest, other: Manifest, settings: Settings) -> bool:
 def open_checkpoints(event_log: EventLog, settings: Settings) -> Checkpoints:
     """Return a log's checkpoints in the store that the settings name."""
     return Checkpoints(event_log, open_store(settings.checkpoints_url, "checkpoints"))
-
-
-def audit_horizon(checkpoints: Checkpoints, partition: int) -> int:
-    """Return the audit horizon: the first offset from which a partition's histories can be derived at every offset.
-
-    0 while the log holds all events; else the oldest checkpoint that is stored and that the events
-    still continue. Without one, the log's end: nothing of the past can be answered.
-    """
-    event_log = checkpoints.log
-    earliest = event_log.earliest(INTERACTIONS, partition)
-    if earliest == 0:
-        return 0
-    reached = [each.offset for each in checkpoints.stored(partition) if each.offset >= earliest]
-    return min(reached, default=event_log.high_watermark(INTERACTIONS, partition))
-
-
-def require_within_horizon(checkpoints: Checkpoints, partition: int, offset: int) -> None:
-    """Raise `BeyondHorizon` if histories as of an offset can't be derived any more."""
-    horizon = audit_horizon(checkpoints, partition)
-    if offset < horizon:
-        raise BeyondHorizon(
-            f"{INTERACTIONS}[{partition}] answers from offset {horizon} on (audit_horizon), got "
-            f"offset {offset}; older events were pruned by the retention settings"
-        )

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from recstream.checkpoints.index import Checkpoints, audit_horizon
+from recstream.checkpoints.horizon import audit_horizon
+from recstream.checkpoints.index import Checkpoints
 from recstream.control import control_records, replace_before
 from recstream.core.records import (
     CheckpointRequested,

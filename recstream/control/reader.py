@@ -1,24 +1,20 @@
-"""Read the control topic, the only place that decodes its records; compact it by meaning.
+"""Read the control topic: the only place that decodes its records.
 
 Obsolete records may be deleted. A `ControlSnapshot` keeps the still-needed records from before the
 earliest offset; they are read as if they were on the topic, with their own offsets.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
-import msgspec
-
-from recstream.control.submit import SNAPSHOT_KEY, submit
+from recstream.control.submit import SNAPSHOT_KEY
 from recstream.core.events import EventWeights
 from recstream.core.history import ActiveSettings, FoldSettings, SettingsTimeline
 from recstream.core.records import ControlRecord, ControlSnapshot, decode_control
 from recstream.errors import BeyondHorizon, OffsetOutOfRange
-from recstream.log import CONTROL, EventLog, ReadableLog, Record, decode_or_skip, read_backwards
+from recstream.log import CONTROL, ReadableLog, Record, decode_or_skip, read_backwards
 from recstream.settings import Settings
 
 READ_RECORDS = 2_000
-MIN_DROPPED = 100
-"""Records that a snapshot must make unnecessary."""
 
 
 def control_record(record: Record) -> ControlRecord | None:
@@ -93,25 +89,3 @@ def read_timeline(event_log: ReadableLog) -> SettingsTimeline:
     timeline = SettingsTimeline(default_settings())
     timeline.extend(read_control(event_log))
     return timeline
-
-
-def replace_before(event_log: EventLog, cut: int, needed: Collection[int]) -> int:
-    """Replace the records of the control topic before an offset by a snapshot of the needed ones.
-
-    Returns
-    -------
-    int
-        Number of records that no reader gets any more. While it would be less than half of them, nothing
-        is done.
-    """
-    before = [each for each in control_records(event_log) if each.offset < cut]
-    kept = [each for each in before if each.offset in needed and each.value is not None]
-    n_dropped = len(before) - len(kept)
-    if n_dropped < max(MIN_DROPPED, len(kept)):
-        return 0
-    records = tuple(
-        (each.offset, each.timestamp_ms, msgspec.Raw(each.value or b"")) for each in kept
-    )
-    submit(event_log, ControlSnapshot(before=cut, records=records))
-    event_log.delete_before(CONTROL, 0, cut)
-    return n_dropped

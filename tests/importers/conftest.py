@@ -1,7 +1,7 @@
 """Run imports into a log of the test's own."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,9 @@ from click.testing import CliRunner
 
 from recstream.cli import cli
 from recstream.cli import run as run_command
-from tests.importers.imports import Outcome, logged
+from recstream.log import EventLog, open_log
+from recstream.log.topics import topic_specs
+from tests.importers.imports import PARTITIONS, Outcome, logged
 
 
 @pytest.fixture
@@ -49,3 +51,11 @@ def run(tmp_path: Path) -> Callable[..., Any]:
         )
 
     return invoke
+
+
+@pytest.fixture
+def event_log(tmp_path: Path) -> Iterator[EventLog]:
+    event_log = open_log(f"embedded://{tmp_path}/log.db")
+    event_log.create_topics(topic_specs(PARTITIONS))
+    yield event_log
+    event_log.close()

@@ -1,72 +1,32 @@
 """Files become events: read as the columns say, in time order, once, with bad lines counted."""
 
 import gzip
-import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recstream.core.events import Event, decode_events, timestamp_ms
-from recstream.errors import InvalidInput, LogUnavailable
-from recstream.importers.events import (
-    APPEND_EVENTS,
-    EventTable,
-    ImportReport,
-    import_digest,
-    import_events,
-    write_events,
-)
-from recstream.importers.files.cells import parse_time
+from recstream.core.events import timestamp_ms
+from recstream.errors import InvalidInput
+from recstream.importers.events import import_events
 from recstream.importers.files.source import Source
 from recstream.importers.mapping import ColumnMapping
 from recstream.log import open_log
 from recstream.log.partitioner import partition_for
 from recstream.log.port import EventLog
-from recstream.log.topics import INTERACTIONS, topic_specs
-
-RATINGS = ColumnMapping(user="user", item="item", value="stars", time="at", type="rate")
-AT_MS = 1_600_000_000_000
-PARTITIONS = 3
-
-
-@pytest.fixture
-def event_log(tmp_path: Path) -> Iterator[EventLog]:
-    event_log = open_log(f"embedded://{tmp_path}/log.db")
-    event_log.create_topics(topic_specs(PARTITIONS))
-    yield event_log
-    event_log.close()
-
-
-def events_of(event_log: EventLog) -> list[list[Event]]:
-    """Return the events of each partition in the order of the log."""
-    return [
-        [
-            event
-            for record in event_log.read(INTERACTIONS, partition, 0, 10_000)
-            if record.value is not None
-            for event in decode_events(record.value)
-        ]
-        for partition in range(PARTITIONS)
-    ]
-
-
-def all_events(event_log: EventLog) -> list[Event]:
-    return [event for partition in events_of(event_log) for event in partition]
-
-
-def source(tmp_path: Path, text: str, name: str = "ratings.csv", **how: Any) -> Source:
-    path = tmp_path / name
-    path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
-    return Source(path, **how)
-
-
-def run(event_log: EventLog, rows: Source, mapping: ColumnMapping, **how: Any) -> ImportReport:
-    return import_events(event_log, rows, mapping, at_ms=AT_MS, **how)
+from recstream.log.topics import topic_specs
+from tests.importers.imports import (
+    AT_MS,
+    BAD,
+    PARTITIONS,
+    RATINGS,
+    all_events,
+    events_of,
+    run_import,
+    source,
+)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +46,7 @@ def run(event_log: EventLog, rows: Source, mapping: ColumnMapping, **how: Any) -
 def test_every_form_of_file_gives_the_same_event(
     tmp_path: Path, event_log: EventLog, name: str, text: str, how: dict[str, Any]
 ) -> None:
-    report = run(event_log, source(tmp_path, text, name, **how), RATINGS)
+    report = run_import(event_log, source(tmp_path, text, name, **how), RATINGS)
 
     (event,) = all_events(event_log)
     assert (event.type, event.user, event.item, event.value) == ("rate", "u1", "p1", 4.0)
@@ -98,7 +58,7 @@ def test_every_form_of_file_gives_the_same_event(
 def test_columns_may_be_named_by_number(tmp_path: Path, event_log: EventLog) -> None:
     rows = source(tmp_path, "100\tp1\tu1\n", "r.tsv", header=False)
 
-    run(event_log, rows, ColumnMapping(user="3", item="2", time="1", type="click"))
+    run_import(event_log, rows, ColumnMapping(user="3", item="2", time="1", type="click"))
 
     (event,) = all_events(event_log)
     assert (event.user, event.item, event.type, event.value) == ("u1", "p1", "click", None)
@@ -109,7 +69,7 @@ def test_a_lone_quotation_mark_in_tabs_is_a_part_of_the_name(
 ) -> None:
     rows = source(tmp_path, 'user\titem\nu1\t"a\nu2\tb\n', "r.tsv")
 
-    run(event_log, rows, ColumnMapping(user="user", item="item"))
+    run_import(event_log, rows, ColumnMapping(user="user", item="item"))
 
     assert sorted(event.item or "" for event in all_events(event_log)) == ['"a', "b"]
 
@@ -117,7 +77,7 @@ def test_a_lone_quotation_mark_in_tabs_is_a_part_of_the_name(
 def test_json_keys_may_be_nested(tmp_path: Path, event_log: EventLog) -> None:
     rows = source(tmp_path, '{"who":{"id":7},"what":"p1"}\n{"who":7,"what":"p1"}\n', "r.jsonl")
 
-    report = run(event_log, rows, ColumnMapping(user="who.id", item="what"))
+    report = run_import(event_log, rows, ColumnMapping(user="who.id", item="what"))
 
     assert [event.user for event in all_events(event_log)] == ["7"]
     assert report.problems[0].line == 2
@@ -127,7 +87,7 @@ def test_a_type_column_is_read_with_its_meanings(tmp_path: Path, event_log: Even
     text = "user,item,kind\nu1,p1,view\nu1,p2,addtocart\nu1,p3,wink\n"
     mapping = ColumnMapping(user="user", item="item", type="kind", types={"addtocart": "cart"})
 
-    report = run(event_log, source(tmp_path, text), mapping)
+    report = run_import(event_log, source(tmp_path, text), mapping)
 
     assert [(e.item, e.type) for e in all_events(event_log)] == [("p1", "view"), ("p2", "cart")]
     assert "wink" in report.problems[0].reason
@@ -137,7 +97,7 @@ def test_ratings_are_scaled_so_that_the_best_becomes_5(tmp_path: Path, event_log
     text = "user,item,stars\nu1,p1,10\nu1,p2,5\nu1,p3,0\n"
     mapping = ColumnMapping(user="user", item="item", value="stars", type="rate", rating_max=10)
 
-    run(event_log, source(tmp_path, text), mapping)
+    run_import(event_log, source(tmp_path, text), mapping)
 
     assert [event.value for event in all_events(event_log)] == [5.0, 2.5, 0.0]
 
@@ -152,7 +112,7 @@ def test_a_session_column_says_which_events_belong_together(
     )
     mapping = ColumnMapping(user="who", item="sku", time="at", session="order")
 
-    report = run(event_log, Source(path), mapping)
+    report = run_import(event_log, Source(path), mapping)
 
     found = [(event.item, event.session) for event in all_events(event_log)]
     assert found == [("a", "o 1"), ("b", "o 1"), ("c", None)]
@@ -171,7 +131,7 @@ def test_rows_of_json_may_lack_a_value_and_a_session(tmp_path: Path, event_log: 
     )
     mapping = ColumnMapping(user="who", item="sku", time="at", value="n", session="order")
 
-    report = run(event_log, Source(path), mapping)
+    report = run_import(event_log, Source(path), mapping)
 
     found = [(event.item, event.value, event.session) for event in all_events(event_log)]
     assert found == [("a", 2.0, "o"), ("b", None, None), ("c", None, None)]
@@ -191,7 +151,7 @@ def test_an_item_without_an_id_does_not_reject_the_others_of_its_order(
         '{"who":"u","lines":[{"sku":"(not set)"}]}\n'
     )
 
-    report = run(event_log, Source(path), ColumnMapping(user="who", item="lines[].sku"))
+    report = run_import(event_log, Source(path), ColumnMapping(user="who", item="lines[].sku"))
 
     assert [event.item for event in all_events(event_log)] == ["a", "b"]
     assert [each.line for each in report.problems] == [2]
@@ -201,8 +161,8 @@ def test_several_items_in_a_row_become_several_events(tmp_path: Path, event_log:
     lines = source(tmp_path, "u1 a b\nu2 c\n", "r.txt", header=False)
     cells = source(tmp_path, "u3\tx y\nu3\tx y z\n", "s.tsv", header=False)
 
-    run(event_log, lines, ColumnMapping(user="1", item="2+"))
-    run(event_log, cells, ColumnMapping(user="1", item="2", split=" "), once=True)
+    run_import(event_log, lines, ColumnMapping(user="1", item="2+"))
+    run_import(event_log, cells, ColumnMapping(user="1", item="2", split=" "), once=True)
 
     got = {user: [e.item for e in all_events(event_log) if e.user == user] for user in ("u1", "u3")}
     assert got == {"u1": ["a", "b"], "u3": ["x", "y", "z"]}
@@ -211,7 +171,7 @@ def test_several_items_in_a_row_become_several_events(tmp_path: Path, event_log:
 def test_prefixes_tell_sources_apart(tmp_path: Path, event_log: EventLog) -> None:
     mapping = ColumnMapping(user="user", item="item", user_prefix="a-", item_prefix="b-")
 
-    run(event_log, source(tmp_path, "user,item\n1,2\n"), mapping)
+    run_import(event_log, source(tmp_path, "user,item\n1,2\n"), mapping)
 
     (event,) = all_events(event_log)
     assert (event.user, event.item) == ("a-1", "b-2")
@@ -234,7 +194,7 @@ def test_an_order_that_is_no_number_of_63_bits_is_a_bad_line(
 def test_rows_without_a_time_keep_their_order(tmp_path: Path, event_log: EventLog) -> None:
     text = "user,item\n" + "".join(f"u1,p{n}\n" for n in range(20))
 
-    run(event_log, source(tmp_path, text), ColumnMapping(user="user", item="item"))
+    run_import(event_log, source(tmp_path, text), ColumnMapping(user="user", item="item"))
 
     events = all_events(event_log)
     assert [event.item for event in events] == [f"p{n}" for n in range(20)]
@@ -242,56 +202,18 @@ def test_rows_without_a_time_keep_their_order(tmp_path: Path, event_log: EventLo
     assert timestamp_ms(events[0].ts) == AT_MS
 
 
-@pytest.mark.parametrize(
-    ("text", "milliseconds"),
-    [
-        ("0", 0),
-        ("1260759144", 1_260_759_144_000),
-        ("1396437466.94", 1_396_437_466_940),
-        ("1260759144000", 1_260_759_144_000),
-        ("1260759144000000", 1_260_759_144_000),
-        ("1260759144000000000", 1_260_759_144_000),
-        ("2009-12-14", 1_260_748_800_000),
-        ("2009-12-14 02:52:24", 1_260_759_144_000),
-        ("2009-12-14T03:52:24+01:00", 1_260_759_144_000),
-    ],
-)
-def test_a_time_is_a_number_since_1970_or_iso_8601(text: str, milliseconds: int) -> None:
-    assert parse_time(text) == pytest.approx(milliseconds, abs=1)
-
-
-@pytest.mark.parametrize(
-    "text", ["", "soon", "nan", "inf", "-1", "9999-12-31", "1e300", "1_260_759_144"]
-)
-def test_what_is_no_time_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="expected a time"):
-        parse_time(text)
-
-
 def test_another_form_of_time_can_be_named(tmp_path: Path, event_log: EventLog) -> None:
     mapping = ColumnMapping(user="user", item="item", time="at", time_format="%d.%m.%Y")
 
-    run(event_log, source(tmp_path, "user,item,at\nu,p,14.12.2009\n"), mapping)
+    run_import(event_log, source(tmp_path, "user,item,at\nu,p,14.12.2009\n"), mapping)
 
     (event,) = all_events(event_log)
     assert event.ts is not None
     assert event.ts.isoformat() == "2009-12-14T00:00:00+00:00"
 
 
-BAD = """user,item,stars,at
-u1,p1,4,100
-u1,p2,many,100
-u1,p3,9,100
-,p4,4,100
-u1,p5,4,soon
-u1
-u1,"p\x006",4,100
-u2,p7,5,90
-"""
-
-
 def test_bad_lines_are_counted_and_the_first_are_shown(tmp_path: Path, event_log: EventLog) -> None:
-    report = run(event_log, source(tmp_path, BAD), RATINGS)
+    report = run_import(event_log, source(tmp_path, BAD), RATINGS)
 
     assert sorted(event.item or "" for event in all_events(event_log)) == ["p1", "p7"]
     assert report.rejected == 6
@@ -308,7 +230,7 @@ def test_bytes_that_are_no_text_are_a_bad_line(tmp_path: Path, event_log: EventL
     path = tmp_path / "r.csv"
     path.write_bytes(b"user,item\nu1,\xff\nu1,p1\n")
 
-    report = run(event_log, Source(path), ColumnMapping(user="user", item="item"))
+    report = run_import(event_log, Source(path), ColumnMapping(user="user", item="item"))
 
     assert (report.read, report.rejected) == (1, 1)
 
@@ -317,21 +239,21 @@ def test_strict_stops_at_the_first_bad_line_and_appends_nothing(
     tmp_path: Path, event_log: EventLog
 ) -> None:
     with pytest.raises(InvalidInput, match=r"ratings\.csv, line 3: .*many"):
-        run(event_log, source(tmp_path, BAD), RATINGS, strict=True)
+        run_import(event_log, source(tmp_path, BAD), RATINGS, strict=True)
 
     assert all_events(event_log) == []
 
 
 def test_a_file_without_any_event_says_why(tmp_path: Path, event_log: EventLog) -> None:
     with pytest.raises(InvalidInput, match=r"no line .* could be read .* line 2: .*time"):
-        run(event_log, source(tmp_path, "user,item,stars,at\nu,p,4,then\n"), RATINGS)
+        run_import(event_log, source(tmp_path, "user,item,stars,at\nu,p,4,then\n"), RATINGS)
 
 
 def test_a_missing_column_is_named_with_those_there_are(
     tmp_path: Path, event_log: EventLog
 ) -> None:
     with pytest.raises(InvalidInput, match=r"--item .*'item'.*its columns: user, product"):
-        run(event_log, source(tmp_path, "user,product\nu,p\n"), RATINGS)
+        run_import(event_log, source(tmp_path, "user,product\nu,p\n"), RATINGS)
 
 
 def test_a_file_that_is_cut_off_is_named_and_nothing_is_appended(
@@ -342,7 +264,7 @@ def test_a_file_that_is_cut_off_is_named_and_nothing_is_appended(
     path.write_bytes(gzip.compress(text.encode())[:-20])
 
     with pytest.raises(InvalidInput, match=r"r\.csv\.gz is cut off"):
-        run(event_log, Source(path), RATINGS)
+        run_import(event_log, Source(path), RATINGS)
 
     assert all_events(event_log) == []
 
@@ -367,7 +289,7 @@ def test_each_partition_gets_its_users_events_in_time_order(
     event_log.create_topics(topic_specs(PARTITIONS))
     text = "user,item,stars,at\n" + "".join(f"u{u},p{p},3,{at}\n" for u, p, at in made)
 
-    run(event_log, source(folder, text), RATINGS)
+    run_import(event_log, source(folder, text), RATINGS)
 
     partitions = events_of(event_log)
     event_log.close()
@@ -377,76 +299,3 @@ def test_each_partition_gets_its_users_events_in_time_order(
         assert times == sorted(times)
     got = sorted((e.user, e.item) for events in partitions for e in events)
     assert got == sorted((f"u{u}", f"p{p}") for u, p, _ in made)
-
-
-def test_running_an_import_again_adds_nothing(tmp_path: Path, event_log: EventLog) -> None:
-    run(event_log, source(tmp_path, BAD), RATINGS)
-    before = all_events(event_log)
-
-    again = run(event_log, source(tmp_path, BAD, "copy.csv"), RATINGS)
-
-    assert all_events(event_log) == before
-    assert (again.imported, again.already) == (0, 2)
-
-
-def test_the_same_row_has_the_same_id_in_another_log(tmp_path: Path, event_log: EventLog) -> None:
-    other = open_log(f"embedded://{tmp_path}/other.db")
-    other.create_topics(topic_specs(PARTITIONS))
-
-    run(event_log, source(tmp_path, BAD), RATINGS)
-    run(other, source(tmp_path, BAD), RATINGS)
-
-    assert all_events(event_log) == all_events(other)
-    assert len({event.id for event in all_events(other)}) == 2
-    other.close()
-
-
-class FailsOnce:
-    """A log whose third append fails, as when the disk is full."""
-
-    def __init__(self, event_log: EventLog) -> None:
-        self._log = event_log
-        self._left = 2
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._log, name)
-
-    def append(self, *records: Any, **how: Any) -> Any:
-        if self._left == 0:
-            raise LogUnavailable("disk full")
-        self._left -= 1
-        return self._log.append(*records, **how)
-
-
-def test_an_interrupted_import_continues_where_it_stopped(event_log: EventLog) -> None:
-    n_events = 3 * APPEND_EVENTS + 7
-    table = EventTable()
-    for n in range(n_events):
-        user = table.users.setdefault(f"u{n % 5}", n % 5)
-        item = table.items.setdefault(f"p{n % 7}", n % 7)
-        table.append(n, user, item, n_events - n, 1.0, 1)
-    broken: Any = FailsOnce(event_log)
-
-    with pytest.raises(LogUnavailable):
-        write_events(broken, table, "digest", ImportReport("file"))
-    report = ImportReport("file")
-    write_events(event_log, table, "digest", report)
-
-    assert (report.already, report.imported) == (2 * APPEND_EVENTS, APPEND_EVENTS + 7)
-    ids = [event.id for event in all_events(event_log)]
-    assert len(ids) == len(set(ids)) == n_events
-
-
-def test_an_import_of_version_0_1_keeps_its_name(tmp_path: Path) -> None:
-    path = tmp_path / "ratings.csv"
-    path.write_text("user,item,stars,at\nu1,p1,4,0\n")
-    rows = Source(path)
-    columns = (
-        '{"user":"user","item":"item","time":"at","value":"stars","type":"rate","types":{},'
-        '"rating_max":5.0,"time_format":"","split":"","user_prefix":"","item_prefix":""}'
-    )
-    text = f'["{rows.digest}",{columns},false]'
-    expected = hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
-    assert import_digest(rows, RATINGS, once=False) == expected
-    other = msgspec.structs.replace(RATINGS, others="skip")
-    assert import_digest(rows, other, once=False) != expected

@@ -126,19 +126,12 @@ function send(path, body) {
  * @returns {Promise<any>}
  */
 async function ask(path, body) {
-  const answer = await post(path, body);
+  // Shops may number their products; ids are texts.
+  const exclude = Array.isArray(body.exclude) ? body.exclude.map(String) : body.exclude;
+  const answer = await post(path, { ...body, exclude });
   const content = await answer.json().catch(() => ({}));
   if (!answer.ok) throw new Error(`recstream: ${content.detail ?? answer.status}`);
   return content;
-}
-
-/**
- * Returns options with texts as ids to exclude: shops number their products.
- *
- * @param {Record<string, any>} options
- */
-function withTexts({ exclude, ...more }) {
-  return exclude === undefined ? more : { ...more, exclude: Array.isArray(exclude) ? exclude.map(String) : exclude };
 }
 
 function events() {
@@ -231,7 +224,7 @@ export const recstream = {
    * @returns {Promise<List>}
    */
   recommend(options = {}) {
-    return ask(`/v1/users/${encodeURIComponent(identity())}/recommendations`, withTexts(options));
+    return ask(`/v1/users/${encodeURIComponent(identity())}/recommendations`, options);
   },
 
   /**
@@ -241,7 +234,7 @@ export const recstream = {
    * @param {Record<string, any>} [options]
    */
   rank(items, options = {}) {
-    return ask("/v1/rank", { user: identity(), candidates: items.map(String), ...withTexts(options) });
+    return ask("/v1/rank", { user: identity(), candidates: items.map(String), ...options });
   },
 };
 

@@ -16,7 +16,7 @@ from unittest import mock
 from msgspec.structs import replace
 
 from recstream.checkpoints import Job, audit_horizon, retain, retention, run_job
-from recstream.control import read_control, reader
+from recstream.control import compact, read_control
 from recstream.control.reader import default_settings
 from recstream.core.history import History, SettingsTimeline
 from recstream.core.records import decode_recommendations
@@ -98,7 +98,7 @@ class PrunedWorld(World):
             with (
                 self._apart(self),
                 mock.patch.object(retention, "CONTROL_KEPT_MS", 5_000),
-                mock.patch.object(reader, "MIN_DROPPED", 3),
+                mock.patch.object(compact, "MIN_DROPPED", 3),
             ):
                 retain(self.checkpoints(self.log), self.retaining, now_ms=self.now_ms)
                 maintain(self.log, min_dirty_ratio=0.0)

@@ -12,4 +12,5 @@ from recstream.bridge.http.routes.push import DETACH, PushRoutes
 from recstream.bridge.http.routes.shelves import ShelfRoutes
 from recstream.bridge.http.routes.site import SiteRoutes
 from recstream.bridge.http.routes.steering import SteeringRoutes
-from recstream.bridge.http.routes.users import TokenRoutes, UserRoutes
+from recstream.bridge.http.routes.tokens import TokenRoutes
+from recstream.bridge.http.routes.users import UserRoutes

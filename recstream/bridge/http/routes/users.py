@@ -1,11 +1,10 @@
-"""Users: tokens, properties, the merge of a session into a user, erasure."""
+"""Users: properties, the merge of a session into a user, erasure; all are records of the log."""
 
 import re
 from typing import Annotated
 
 import msgspec
 
-from recstream.bridge.auth import DEFAULT_TTL_S, MAX_TTL_S
 from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.problems import HttpProblem, Pointed, invalid
 from recstream.bridge.http.rate_limit import identity
@@ -198,33 +197,3 @@ class UserRoutes:
         )
         offset = request_erasure(self._deps.log, requested)
         return ForgetAccepted(id=requested.id, offset=offset, follows=WHAT_FOLLOWS)
-
-
-class TokenRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The user of a token, and its time to live in seconds."""
-
-    user: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_CHARACTERS)]
-    ttl_s: Annotated[int, msgspec.Meta(ge=1, le=MAX_TTL_S)] = DEFAULT_TTL_S
-
-
-class TokenAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A token, and its expiry in milliseconds since 1970."""
-
-    token: str
-    user: str
-    expires_ts: int
-
-
-class TokenRoutes:
-    """Tokens."""
-
-    tag = "tokens"
-
-    def __init__(self, deps: Deps) -> None:
-        self._auth = deps.auth
-
-    @route("POST", "/v1/tokens", status=201)
-    def post_token(self, body: TokenRequest) -> TokenAnswer:
-        """Issue a short-lived token for a user."""
-        token, expires_s = self._auth.issue(body.user, ttl_s=body.ttl_s)
-        return TokenAnswer(token=token, user=body.user, expires_ts=round(expires_s * 1000))
