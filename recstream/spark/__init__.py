@@ -5,7 +5,8 @@ Spark moves blocks of rows and repeats tasks that died; the half-steps are those
 The trainer imports the files of `blocks` and the stages of `driver` for entries that it reads from the log.
 """
 
-from recstream.spark.dataframe import SparkModel, fit, start_session
+from recstream.spark.dataframe import SparkModel, fit
 from recstream.spark.driver import fit_matrix
+from recstream.spark.session import start_session
 
 __all__ = ["SparkModel", "fit", "fit_matrix", "start_session"]

@@ -1,4 +1,4 @@
-"""Start Spark; train on a DataFrame of (user, item, weight): number the ids, cut the entries into blocks.
+"""Train on a DataFrame of (user, item, weight): number the ids, and cut the entries into blocks.
 
 Spark sorts, joins and shuffles; the driver holds the ids and the counts of both sides, and nothing
 of the entries.
@@ -6,8 +6,6 @@ of the entries.
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,32 +20,12 @@ from recstream import ALS
 from recstream.core.als import ALSModel, Iteration
 from recstream.core.numeric.arrays import Int64s
 from recstream.core.validation import CSRRows, as_whole
-from recstream.errors import InvalidInput, StartupError
+from recstream.errors import InvalidInput
 from recstream.spark.blocks import EntryBlock, cut, default_blocks, write_entries
 from recstream.spark.driver import SIDES, BlockedMatrix, fit_blocks
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
-
-
-def start_session(master: str, name: str) -> SparkSession:
-    """Return a Spark session; executors on this machine use this interpreter.
-
-    Raises
-    ------
-    StartupError
-        Spark is not installed.
-    """
-    try:
-        from pyspark.sql import SparkSession  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        message = 'Spark is missing; install it by pip install "recstream[spark]"'
-        raise StartupError(message) from error
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    builder = SparkSession.builder.master(master).appName(name)
-    session: SparkSession = builder.config("spark.ui.showConsoleProgress", "false").getOrCreate()
-    session.sparkContext.setLogLevel("ERROR")
-    return session
 
 
 @dataclass(frozen=True)

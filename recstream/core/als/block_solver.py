@@ -66,7 +66,13 @@ class BlockSolver:
         solver: Solver,
         tolerance: float,
     ) -> BlockSolver:
-        """Return the solver of a side, from the counts of positive entries of both sides."""
+        """Return the solver of a side, from the counts of positive entries of both sides.
+
+        Parameters
+        ----------
+        counts, fixed_counts : (n,) and (m,) int64
+        tolerance : float
+        """
         fixed_mean = mean_count(fixed_counts)
         missing = count_weights(
             fixed_counts, fixed_mean, objective.missing_exponents[side == "users"]
