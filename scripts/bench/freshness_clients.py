@@ -136,7 +136,7 @@ class Posters:
     def __init__(self, host: str, found: Received) -> None:
         self._host = host.encode()
         self._found = found
-        self._free: list[_Poster] = []
+        self._free: deque[_Poster] = deque()  # in turn, so that the bridge ends none as idle
         self._waiting: deque[tuple[str, bytes]] = deque()
         self._n_open = 0
         self._done = asyncio.Event()
@@ -163,7 +163,7 @@ class Posters:
         )
         self._n_open += 1
         if self._free:
-            self._free.pop().send(event["id"], request)
+            self._free.popleft().send(event["id"], request)
         else:
             self._waiting.append((event["id"], request))
 
@@ -172,6 +172,11 @@ class Posters:
         while self._n_open:
             self._done.clear()
             await self._done.wait()
+
+    def lost(self, poster: _Poster) -> None:
+        """Forget a connection that the bridge closed."""
+        if poster in self._free:
+            self._free.remove(poster)
 
     def answered(self, poster: _Poster, event: str, status: bytes) -> None:
         """Note an answer, and post what waits."""
@@ -195,6 +200,9 @@ class _Poster(asyncio.Protocol):
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._posters.lost(self)
 
     def send(self, event: str, request: bytes) -> None:
         self._event = event
