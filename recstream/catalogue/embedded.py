@@ -17,7 +17,15 @@ from pathlib import Path
 import msgspec
 
 from recstream.catalogue.port import Page, ViewPosition
-from recstream.catalogue.text import TIERS, TierQuery, search_page, terms, unicode_forms
+from recstream.catalogue.text import (
+    TIERS,
+    TierQuery,
+    held_epoch,
+    search_page,
+    stored_epoch,
+    terms,
+    unicode_forms,
+)
 from recstream.core.records import Item, decode_stored_item
 from recstream.errors import CatalogueUnavailable
 
@@ -91,7 +99,10 @@ class EmbeddedCatalogue:
             for name, item in changes.items():
                 _replace(connection, name, item)
             if position:
-                connection.execute("INSERT OR REPLACE INTO position VALUES (1, ?, ?)", position)
+                connection.execute(
+                    "INSERT OR REPLACE INTO position VALUES (1, ?, ?)",
+                    (stored_epoch(position.epoch), position.offset),
+                )
 
     def get_many(self, ids: Iterable[str]) -> dict[str, Item]:
         """Return the items that exist, by id."""
@@ -306,4 +317,4 @@ def _match(column: str, words: tuple[str, ...]) -> str:
 
 def _position(connection: sqlite3.Connection) -> ViewPosition | None:
     row = connection.execute("SELECT epoch, next FROM position").fetchone()
-    return None if row is None else ViewPosition(*row)
+    return None if row is None else ViewPosition(held_epoch(row[0]), row[1])

@@ -31,7 +31,15 @@ from pymongo.errors import (
 )
 
 from recstream.catalogue.port import Page, ViewPosition
-from recstream.catalogue.text import TIERS, TierQuery, search_page, terms, unicode_forms
+from recstream.catalogue.text import (
+    TIERS,
+    TierQuery,
+    held_epoch,
+    search_page,
+    stored_epoch,
+    terms,
+    unicode_forms,
+)
 from recstream.core.records import Item
 from recstream.errors import CatalogueUnavailable, InvalidInput, InvalidSetting
 
@@ -150,7 +158,9 @@ class MongoCatalogue:
         """Return how far the topic was applied."""
         with self._translated_errors():
             held = self._views.find_one({"_id": _VIEW})
-        return None if held is None else ViewPosition(held["epoch"], int(held["offset"]))
+        return (
+            None if held is None else ViewPosition(held_epoch(held["epoch"]), int(held["offset"]))
+        )
 
     def clear(self) -> None:
         """Delete every item and the position."""
@@ -227,10 +237,11 @@ class MongoCatalogue:
         return []
 
     def _store_position(self, position: ViewPosition) -> None:
-        same = {"_id": _VIEW, "epoch": position.epoch}
-        fresh = {"epoch": position.epoch, "offset": position.offset}
+        epoch = stored_epoch(position.epoch)
+        same = {"_id": _VIEW, "epoch": epoch}
+        fresh = {"epoch": epoch, "offset": position.offset}
         while not self._views.update_one(same, {"$max": {"offset": position.offset}}).matched_count:
-            other = {"_id": _VIEW, "epoch": {"$ne": position.epoch}}
+            other = {"_id": _VIEW, "epoch": {"$ne": epoch}}
             if self._views.replace_one(other, fresh).matched_count:
                 return
             try:

@@ -24,6 +24,13 @@ MAX_WORD_LENGTH = 40
 MAX_QUERY_WORDS = 8
 MAX_PAGE = 1000
 TIERS = 3
+WORDS_VERSION = "2"
+"""Version of `terms`; stores with words of another version are built again."""
+_PLAIN_LETTERS = str.maketrans(
+    {"æ": "ae", "œ": "oe", "þ": "th", "ø": "o", "ł": "l"}
+    | dict(zip("đðħıŧŋ", "ddhitn", strict=True))
+)
+"""Letters that Unicode does not decompose into a plain letter and an accent."""
 
 
 class Terms(NamedTuple):
@@ -79,10 +86,23 @@ def folded(text: str) -> str:
     'creme brulee torch 2nd ed'
     >>> folded("Straße")
     'strasse'
+    >>> folded("Łóżko, Rødgrød")
+    'lozko rodgrod'
     """
     plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
     letters = (c if c.isalnum() else " " for c in plain if not unicodedata.combining(c))
-    return " ".join("".join(letters).split())
+    return " ".join("".join(letters).translate(_PLAIN_LETTERS).split())
+
+
+def stored_epoch(epoch: str) -> str:
+    """Return an epoch as stores keep it: with the version of their words."""
+    return f"{epoch}/{WORDS_VERSION}"
+
+
+def held_epoch(stored: str) -> str:
+    """Return the epoch that a store keeps; empty if its words are of another version."""
+    epoch, _, version = stored.partition("/")
+    return epoch if version == WORDS_VERSION else ""
 
 
 def terms(item: Item) -> Terms:

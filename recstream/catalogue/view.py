@@ -152,7 +152,8 @@ class CatalogueView:
             return earliest
         reason = ""
         if held.epoch != self._log.epoch:
-            reason = f"it was built from log {held.epoch}, this is log {self._log.epoch}"
+            source = f"from log {held.epoch}" if held.epoch else "by another version"
+            reason = f"it was built {source}, this is log {self._log.epoch}"
         elif not earliest <= held.offset <= self._log.high_watermark(*_TP):
             reason = f"the log has no offset {held.offset}"
         if reason:

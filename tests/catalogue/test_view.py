@@ -1,7 +1,9 @@
 """The store is a view of the topic: whatever happens to it, the log makes it equal again."""
 
+import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -86,6 +88,23 @@ def test_a_store_of_another_log_is_emptied_first(log: EventLog, store: EmbeddedC
     catch_up(CatalogueView(log, store))
 
     assert contents(store) == {"p1": TENT}
+
+
+def test_a_store_with_words_of_another_version_is_built_again(
+    log: EventLog, tmp_path: Path
+) -> None:
+    log.append([upsert_record(TENT)])
+    store = EmbeddedCatalogue(tmp_path / "old")
+    store.apply({"p1": Item(item="p1", title="Words made otherwise")}, ViewPosition(log.epoch, 1))
+    store.close()
+    with closing(sqlite3.connect(tmp_path / "old" / "items.db")) as file, file:
+        file.execute("UPDATE position SET epoch = ?", (log.epoch,))  # as earlier versions kept it
+    store = EmbeddedCatalogue(tmp_path / "old")
+
+    catch_up(CatalogueView(log, store))
+
+    assert contents(store) == {"p1": TENT}
+    store.close()
 
 
 def test_a_store_ahead_of_its_log_is_built_again(log: EventLog, store: EmbeddedCatalogue) -> None:

@@ -109,6 +109,31 @@ def test_case_accents_order_and_word_endings_do_not_matter(
     assert names(catalogue, query) == ["p1"]
 
 
+@pytest.mark.parametrize(
+    ("title", "query"),
+    [
+        ("Łóżko", "lozko"),
+        ("Lozko", "ŁÓŻKO"),
+        ("Rødgrød", "rodgrod"),
+        ("Đorđe", "dorde"),
+        ("Straße", "strasse"),
+        ("Ærø", "aero"),
+        ("Œuvre", "oeuvre"),
+        ("Ħal Għaxaq", "ghaxaq hal"),
+        ("Ŧáhpan", "tahpan"),
+        ("ışık", "isik"),
+        ("Þór", "thor"),
+        ("Hafnarfjörður", "hafnarfjordur"),
+    ],
+)
+def test_letters_that_have_no_accent_in_unicode_are_found_by_their_plain_form(
+    catalogue: Catalogue, title: str, query: str
+) -> None:
+    catalogue.apply(shop(of("p1", title), of("p2", "Zen")))
+
+    assert names(catalogue, query) == names(catalogue, title) == ["p1"]
+
+
 def test_every_word_of_the_query_must_be_there(catalogue: Catalogue) -> None:
     catalogue.apply(shop(of("p1", "Red kettle"), of("p2", "Red tent"), of("p3", "Blue kettle")))
 
