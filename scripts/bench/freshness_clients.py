@@ -201,7 +201,7 @@ class _Poster(asyncio.Protocol):
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self._posters.lost(self)
 
     def send(self, event: str, request: bytes) -> None:
