@@ -11,6 +11,7 @@ from time import perf_counter
 
 import msgspec
 
+from recstream.catalogue import read_change
 from recstream.core.content import PRODUCT_COLUMNS, RejectedRow, clean_product, column_name
 from recstream.core.records import Item
 from recstream.errors import InvalidInput
@@ -26,6 +27,8 @@ FILLED = ("Handle", "Title", "Body (HTML)", "Vendor", "Product Category", "Type"
 """Columns that Shopify's products_export.csv fills in the first row of a product alone."""
 RARE = frozenset({"from", "until", "vector", "attributes"})
 """Fields that few sources have: nobody misses their columns."""
+_SHOWS_ID = frozenset({"no title", "title is a script", "id was there before"})
+"""Reasons of rejected rows that show the row's id."""
 MAX_NAMES = 200
 """Keys of JSON rows that are looked at to name those that no field takes."""
 
@@ -39,6 +42,8 @@ class ProductsReport(msgspec.Struct, kw_only=True):
         Rows of the file.
     imported, already : int
         Items put into the catalogue by this run, and those that it had exactly so.
+    withdrawn : int
+        Items made unavailable because the file lacks them.
     dropped : dict of str to int
         Number of rejected rows by reason; ``examples`` has the first of each reason.
     mended : dict of str to int
@@ -50,6 +55,7 @@ class ProductsReport(msgspec.Struct, kw_only=True):
     rows: int = 0
     imported: int = 0
     already: int = 0
+    withdrawn: int = 0
     dropped: dict[str, int] = {}
     examples: tuple[RejectedLine, ...] = ()
     mended: dict[str, int] = {}
@@ -71,6 +77,13 @@ class ProductReader:
     InvalidInput
         ``columns`` names an unknown field or a column that the file does not have, or the file has
         no column for id or title.
+
+    Attributes
+    ----------
+    ids, rejected_ids : set of str
+        Ids of the items, and of rejected rows.
+    n_without_id : int
+        Rejected rows without an id.
     """
 
     def __init__(self, source: Source, columns: Mapping[str, str] | None = None) -> None:
@@ -98,7 +111,9 @@ class ProductReader:
                 f"{source.path} has several columns called {', '.join(twice)}; give each its own "
                 "name"
             )
-        self.rows = 0
+        self.rows = self.n_without_id = 0
+        self.ids: set[str] = set()
+        self.rejected_ids: set[str] = set()
         self._names = dict.fromkeys(
             source.columns[:MAX_NAMES] if source.is_json else source.columns
         )
@@ -108,7 +123,6 @@ class ProductReader:
 
     def items(self) -> Iterator[Item]:
         """Yield the file's items in order."""
-        seen: set[str] = set()
         for line, row in self._source.rows():
             self.rows += 1
             if isinstance(row, BadLine):
@@ -123,10 +137,10 @@ class ProductReader:
             except ValueError:
                 self._drop(line, RejectedRow("no id", cleaned.item.title[:60]))
                 continue
-            if name in seen:
+            if name in self.ids:
                 self._drop(line, RejectedRow("id was there before", name))
             else:
-                seen.add(name)
+                self.ids.add(name)
                 self.mended.update(cleaned.repairs)
                 yield msgspec.structs.replace(cleaned.item, item=name)
 
@@ -167,6 +181,10 @@ class ProductReader:
         self.dropped[dropped.reason] += 1
         if self.dropped[dropped.reason] <= EXAMPLES:
             self.examples.append(RejectedLine(line, dropped.reason, dropped.shown))
+        try:
+            self.rejected_ids.add(parse_id(dropped.shown if dropped.reason in _SHOWS_ID else ""))
+        except ValueError:
+            self.n_without_id += 1
 
 
 def import_products(
@@ -177,6 +195,8 @@ def import_products(
     delimiter: str | None = None,
     encoding: str | None = None,
     on_progress: Callable[[int], None] | None = None,
+    withdraw_missing: bool = False,
+    is_confirmed: bool = False,
 ) -> ProductsReport:
     """Put the products of a file into the catalogue that it does not have exactly so.
 
@@ -188,31 +208,41 @@ def import_products(
         Column of each field of `Item`.
     on_progress : callable, optional
         Called with the bytes of the file read so far.
+    withdraw_missing : bool
+        Make the catalogue's items that the file lacks unavailable.
+    is_confirmed : bool
+        Do so too where most items are missing, or rows have no id.
 
     Raises
     ------
     InvalidInput
-        The file can't be read, has no such columns, or none of its rows is a product.
+        The file can't be read, has no such columns, or none of its rows is a product; or missing
+        items need to be confirmed.
     LogUnavailable
     """
     begun = perf_counter()
+    end = event_log.high_watermark(CATALOGUE, 0)
     source = Source(path, delimiter=delimiter, encoding=encoding, on_progress=on_progress)
     if {"Handle", "Variant SKU"} <= {*source.columns}:
         fill_down(source, FILLED)
     reader = ProductReader(source, columns)
     imported = import_items(event_log, reader.items())
     n_items = reader.rows - sum(reader.dropped.values())
+    if withdraw_missing and not reader.rows:
+        raise InvalidInput(f"{path} has no rows; nothing was withdrawn")
     if reader.rows and not n_items:
         reasons = ", ".join(f"{count} × {why}" for why, count in reader.dropped.most_common())
         raise InvalidInput(
             f"no row of {path} is a product ({reasons}); its columns: {source.shown_columns}; "
             "name columns with --column FIELD=COLUMN"
         )
+    withdrawn = _withdraw_missing(event_log, reader, end, is_confirmed) if withdraw_missing else 0
     absent, unread = reader.missing()
     return ProductsReport(
         rows=reader.rows,
         imported=imported,
         already=n_items - imported,
+        withdrawn=withdrawn,
         dropped=dict(reader.dropped.most_common()),
         examples=tuple(reader.examples),
         mended=dict(reader.mended.most_common()),
@@ -242,3 +272,45 @@ def import_items(event_log: EventLog, items: Iterable[Item]) -> int:
     if batch:
         event_log.append(batch)
     return imported + len(batch)
+
+
+def _withdraw_missing(
+    event_log: EventLog, reader: ProductReader, end: int, is_confirmed: bool
+) -> int:
+    """Make the items that were available before offset ``end`` and that a file lacks unavailable.
+
+    Items that were put since ``end`` stay as they are.
+    """
+    if reader.n_without_id and not is_confirmed:
+        rows = "1 row has" if reader.n_without_id == 1 else f"{reader.n_without_id:,} rows have"
+        raise InvalidInput(
+            f"{rows} no id that can be read, so that it is not known which products are missing; "
+            "the other rows were imported, nothing was withdrawn; mend the file, or use --yes"
+        )
+    listed = reader.ids | reader.rejected_ids
+    kept: set[bytes] = set()
+    missing: dict[bytes, Item] = {}
+    for record in read_records(event_log, CATALOGUE, 0):
+        key = record.key or b""
+        missing.pop(key, None)
+        if record.offset >= end:
+            continue
+        kept.discard(key)
+        try:
+            name, item = read_change(record)
+        except InvalidInput:
+            continue
+        if item is None or not item.available:
+            continue
+        if name in listed:
+            kept.add(key)
+        else:
+            missing[key] = item
+    if len(missing) > len(kept) and not is_confirmed:
+        raise InvalidInput(
+            f"the file lacks {len(missing):,} of the {len(missing) + len(kept):,} products that are "
+            "available; its rows were imported, nothing was withdrawn; if the file is complete, "
+            "use --yes"
+        )
+    withdrawn = [msgspec.structs.replace(each, available=False) for each in missing.values()]
+    return import_items(event_log, withdrawn)

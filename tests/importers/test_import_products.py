@@ -209,3 +209,113 @@ def test_real_product_tables_are_read_nearly_whole() -> None:
         "amazon-industrial/items.jsonl.gz": (3686, {}),
         "completejourney/products.csv.gz": (91803, {"no title": 528}),
     }
+
+
+def catalogue(log: EventLog) -> dict[str, bool]:
+    """Return which items the topic holds, and whether they are available."""
+    return {item.item: item.available for item in written(log)}
+
+
+def products(path: Path, *names: str) -> Path:
+    return lines(path, "sku,name", *(f"{name},Title of {name}" for name in names))
+
+
+def test_items_that_a_feed_no_longer_has_become_unavailable_until_they_return(
+    log: EventLog, tmp_path: Path
+) -> None:
+    full = products(tmp_path / "full.csv", "a", "b", "c", "d")
+    less = products(tmp_path / "less.csv", "a", "c", "d")
+    log.append([upsert_record(Item(item="gone", title="Deleted")), delete_record("gone")])
+    run(log, full)
+
+    first = run(log, less, withdraw_missing=True)
+    again = run(log, less, withdraw_missing=True)
+    kept = catalogue(log)
+    title_kept = {item.item: item.title for item in written(log)}["b"]
+    back = run(log, full, withdraw_missing=True)
+
+    assert (first.imported, first.withdrawn, again.withdrawn) == (0, 1, 0)
+    assert kept == {"gone": True, "a": True, "b": False, "c": True, "d": True}
+    assert title_kept == "Title of b"
+    assert (back.imported, back.withdrawn) == (1, 0)
+    assert catalogue(log)["b"]
+
+
+def test_a_feed_without_the_option_withdraws_nothing(log: EventLog, tmp_path: Path) -> None:
+    run(log, products(tmp_path / "full.csv", "a", "b", "c"))
+
+    assert run(log, products(tmp_path / "less.csv", "a", "b")).withdrawn == 0
+    assert all(catalogue(log).values())
+
+
+def test_most_items_are_withdrawn_only_when_it_is_confirmed(log: EventLog, tmp_path: Path) -> None:
+    run(log, products(tmp_path / "full.csv", "a", "b", "c", "d", "e"))
+    few = products(tmp_path / "few.csv", "a", "b", "x", "y", "z")
+
+    with pytest.raises(InvalidInput, match=r"lacks 3 of the 5 products.*--yes"):
+        run(log, few, withdraw_missing=True)
+    refused = catalogue(log)
+    report = run(log, few, withdraw_missing=True, is_confirmed=True)
+
+    assert all(refused.values())
+    assert report.withdrawn == 3
+    assert catalogue(log) == dict.fromkeys("abxyz", True) | dict.fromkeys("cde", False)
+
+
+def test_a_rejected_row_with_an_id_withdraws_nothing_and_one_without_refuses(
+    log: EventLog, tmp_path: Path
+) -> None:
+    run(log, products(tmp_path / "full.csv", "a", "b", "c", "d"))
+    untitled = lines(tmp_path / "untitled.csv", "sku,name", "a,A", "b,", "c,C")
+    nameless = lines(tmp_path / "nameless.csv", "sku,name", "a,A", ",Title of b", "c,C")
+
+    with pytest.raises(InvalidInput, match=r"1 row has no id.*nothing was withdrawn.*--yes"):
+        run(log, nameless, withdraw_missing=True, is_confirmed=False)
+    before = catalogue(log)
+    report = run(log, untitled, withdraw_missing=True)
+
+    assert all(before.values())
+    assert report.withdrawn == 1
+    assert catalogue(log) == {"a": True, "b": True, "c": True, "d": False}
+
+
+@pytest.mark.parametrize("content", ["", "sku,name\n"])
+def test_an_empty_feed_withdraws_nothing_even_when_confirmed(
+    log: EventLog, tmp_path: Path, content: str
+) -> None:
+    run(log, products(tmp_path / "full.csv", "a", "b"))
+    empty = tmp_path / "empty.csv"
+    empty.write_text(content)
+
+    with pytest.raises(InvalidInput):
+        run(log, empty, withdraw_missing=True, is_confirmed=True)
+
+    assert catalogue(log) == {"a": True, "b": True}
+
+
+def test_a_feed_that_is_cut_off_withdraws_nothing_even_when_confirmed(
+    log: EventLog, tmp_path: Path
+) -> None:
+    full = products(tmp_path / "full.csv", *(f"p{n}" for n in range(5000)))
+    run(log, full)
+    whole = gzip.compress(full.read_bytes())
+    cut = tmp_path / "cut.csv.gz"
+    cut.write_bytes(whole[: len(whole) // 2])
+
+    with pytest.raises(InvalidInput):
+        run(log, cut, withdraw_missing=True, is_confirmed=True)
+
+    assert all(catalogue(log).values())
+
+
+def test_an_item_that_was_put_while_the_feed_was_read_is_not_withdrawn(
+    log: EventLog, tmp_path: Path
+) -> None:
+    run(log, products(tmp_path / "full.csv", "a", "b", "c"))
+    less = products(tmp_path / "less.csv", "a", "b")
+
+    def put(_: int) -> None:
+        log.append([upsert_record(Item(item="c", title="Just put")), upsert_record(Item(item="n"))])
+
+    assert run(log, less, withdraw_missing=True, on_progress=put).withdrawn == 0
+    assert all(catalogue(log).values())

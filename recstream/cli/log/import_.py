@@ -113,6 +113,8 @@ def amazon(settings: Settings, reviews: Path, strict: bool, as_json: bool) -> No
 @click.option(
     "--column", "columns", multiple=True, metavar="FIELD=COLUMN", help="The column of a field."
 )
+@click.option("--withdraw-missing", is_flag=True, help="Make products that FILE lacks unavailable.")
+@click.option("--yes", is_flag=True, help="Withdraw though most are missing, or rows have no id.")
 @delimiter_option
 @encoding_option
 @settings_options()
@@ -123,6 +125,8 @@ def products(
     columns: tuple[str, ...],
     delimiter: str | None,
     encoding: str | None,
+    withdraw_missing: bool,
+    yes: bool,
     as_json: bool,
 ) -> None:
     """Import products: FILE has Amazon's metadata (2014, 2018, 2023), or rows with a header.
@@ -132,10 +136,14 @@ def products(
     currency are corrected. Rows without id or title, and repeated ids, are rejected; the report
     says how many and why.
 
+    Of a complete feed, --withdraw-missing makes the catalogue's other products unavailable, until a
+    feed has them again. It stops where more than half would go, unless --yes is given.
+
     \b
     Examples:
       recstream import products meta_Musical_Instruments.json.gz
       recstream import products products.csv --column item=article_no --column attributes.size=Size
+      recstream import products feed.xml --withdraw-missing
     """
     with Import(settings, file, as_json=as_json) as opened:
         report = import_products(
@@ -145,10 +153,14 @@ def products(
             delimiter=delimiter,
             encoding=encoding,
             on_progress=opened.on_progress,
+            withdraw_missing=withdraw_missing,
+            is_confirmed=yes,
         )
     lines = [f"{report.imported:,} of {report.rows:,} rows put into the catalogue"]
     if report.already:
         lines.append(f"{report.already:,} had been imported before")
+    if report.withdrawn:
+        lines.append(f"{report.withdrawn:,} withdrawn: the file lacks them")
     lines += [f"{count:,} rejected: {reason}" for reason, count in report.dropped.items()]
     lines += [f"  line {each.line}: {each.reason}: {each.shown}" for each in report.examples]
     lines += [f"{count:,} corrected: {what}" for what, count in report.mended.items()]

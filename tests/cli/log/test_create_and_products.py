@@ -64,6 +64,22 @@ def test_import_products_fills_the_catalogue_once_and_reports_what_it_left_out(
     ]
 
 
+def test_import_products_withdraws_what_a_feed_lacks_and_asks_where_it_is_most(
+    given: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "feed.csv"
+    command = ["import", "products", str(file), "--withdraw-missing", *given]
+    file.write_text("id,title\nA,Mug\nB,Tent\nC,Lute\n")
+    assert run(command) == 0
+    assert "withdrawn" not in capsys.readouterr().out
+
+    file.write_text("id,title\nA,Mug\n")
+    assert run(command) == 1
+    assert "lacks 2 of the 3 products" in capsys.readouterr().err
+    assert run([*command, "--yes"]) == 0
+    assert "2 withdrawn: the file lacks them" in capsys.readouterr().out
+
+
 def test_import_products_names_a_column_that_is_not_there(
     given: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
