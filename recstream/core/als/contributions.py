@@ -9,7 +9,16 @@ import numpy as np
 
 from recstream.core.als.objective import row_terms
 from recstream.core.numeric.arrays import Float32s, Float64s, Int32s
-from recstream.core.numeric.jit import ZERO, compiled, helper
+from recstream.core.numeric.jit import compiled, helper
+from recstream.core.numeric.tiles import (
+    PRODUCT_COLUMNS,
+    PRODUCT_ROWS,
+    add_products,
+    subtract_products,
+)
+
+CHUNK = 64
+"""Entries of a history whose products are added at a time; they stay in the nearest caches."""
 
 
 def history_contributions(
@@ -66,100 +75,132 @@ def score_contributions(  # noqa: C901, PLR0912 - as two kernels, the same steps
     """
     h, n, d = len(columns), len(items), len(diagonal)
     is_dual = h < d
-    history, across, target = np.empty((h, d)), np.empty((d, h)), np.empty((d, n))
-    for i in range(h):
-        for k in range(d):
-            history[i, k] = factors[columns[i], k]
-            root = np.sqrt(weights[i] / diagonal[k]) if is_dual else 1.0
-            across[k, i] = history[i, k] * root
-    for k in range(d):
-        root = np.sqrt(diagonal[k]) if is_dual else 1.0
-        for j in range(n):
-            target[k, j] = factors[items[j], k] / root
-    lower = np.zeros((h, h) if is_dual else (d, d))
-    for c in range(len(lower)):
-        lower[c, c] = 1.0 if is_dual else diagonal[c]
-    left, right = across, across
-    if not is_dual:
-        left, right = np.empty((h, d)), history
-        for i in range(h):
-            for k in range(d):
-                left[i, k] = weights[i] * history[i, k]
-    _add_products(left, right, lower, True)
-    _factor(lower)
-    if not is_dual:
-        _solve(lower, target)
-    contributions = np.zeros((n, h))
-    _add_products(target, across, contributions, False)
-    if is_dual:
-        solved = np.empty((h, n))
-        for i in range(h):
-            for j in range(n):
-                solved[i, j] = contributions[j, i]
-        _solve(lower, solved)
-        for j in range(n):
-            for i in range(h):
-                contributions[j, i] = solved[i, j]
+    size = h if is_dual else d
+    wide, tall, many, square = _padded(d), _padded(h), _padded(n), _padded(size)
+    upper, target = np.zeros(square * square), np.zeros(wide * many)
+    for c in range(size):
+        upper[c * square + c] = 1.0 if is_dual else diagonal[c]
+    row = np.empty(d)
     for j in range(n):
+        source = factors[items[j]]
+        for k in range(d):
+            row[k] = source[k] / np.sqrt(diagonal[k]) if is_dual else source[k]
+        for k in range(d):
+            target[k * many + j] = row[k]
+    if is_dual:
+        history = np.zeros(wide * tall)
         for i in range(h):
-            contributions[j, i] *= np.sqrt(weights[i]) if is_dual else weights[i]
+            source, weight = factors[columns[i]], weights[i]
+            for k in range(d):
+                row[k] = source[k] * np.sqrt(weight / diagonal[k])
+            for k in range(d):
+                history[k * tall + i] = row[k]
+        _add_gramian(history, history, d, upper, square)
+    else:
+        history, weighted = np.zeros(tall * wide), np.zeros(CHUNK * wide)
+        for first in range(0, h, CHUNK):
+            chunk = history[first * wide : min(first + CHUNK, h) * wide]
+            for i in range(len(chunk) // wide):
+                source, weight = factors[columns[first + i]], weights[first + i]
+                to = i * wide
+                for k in range(d):
+                    chunk[to + k] = source[k]
+                    weighted[to + k] = weight * chunk[to + k]
+            _add_gramian(chunk, weighted, len(chunk) // wide, upper, square)
+    _factor(upper, size, square)
+    if not is_dual:
+        _solve(upper, size, square, target, many)
+    products = np.zeros(tall * many)
+    a_row, a_step = (1, tall) if is_dual else (wide, 1)
+    for i in range(0, h, PRODUCT_ROWS):
+        for j in range(0, many, PRODUCT_COLUMNS):
+            add_products(
+                history, i * a_row, a_row, a_step, target, j, many, d, products, i * many + j, many
+            )
+    if is_dual:
+        _solve(upper, size, square, products, many)
+    contributions = np.empty((n, h))
+    for i in range(h):
+        weight = np.sqrt(weights[i]) if is_dual else weights[i]
+        for j in range(n):
+            contributions[j, i] = products[i * many + j] * weight
     return contributions
 
 
 @helper
-def _add_products(left: Float64s, right: Float64s, sums: Float64s, is_triangle: bool) -> None:
-    """Add ``left[k, a] · right[k, b]`` to ``sums[a, b]``, k in order, four at a time.
+def _padded(length: int) -> int:
+    """Return the next multiple of a tile's size."""
+    return (length + PRODUCT_ROWS - 1) // PRODUCT_ROWS * PRODUCT_ROWS
 
-    Triangle: only b ≤ a.
+
+@helper
+def _add_gramian(left: Float64s, right: Float64s, length: int, upper: Float64s, width: int) -> None:
+    """Add ``left[k, a] · right[k, b]`` to ``upper[a, b]``, k < `length` in order, for b ≥ a and tiles around."""
+    for a in range(0, width, PRODUCT_ROWS):
+        for b in range(a // PRODUCT_COLUMNS * PRODUCT_COLUMNS, width, PRODUCT_COLUMNS):
+            add_products(left, a, 1, width, right, b, width, length, upper, a * width + b, width)
+
+
+@helper
+def _factor(upper: Float64s, size: int, width: int) -> None:
+    """Replace the upper triangle of A by its Cholesky factor U, A = Uᵀ U.
+
+    Each element loses the products of the rows above in their order, those of other blocks by tiles.
     """
-    k = ZERO
-    while k + 4 <= len(left):
-        r0, r1, r2, r3 = right[k], right[k + 1], right[k + 2], right[k + 3]
-        for a in range(len(sums)):
-            l0, l1, l2, l3 = left[k, a], left[k + 1, a], left[k + 2, a], left[k + 3, a]
-            out = sums[a, : a + 1 if is_triangle else sums.shape[1]]
-            for b in range(len(out)):
-                total = out[b] + l0 * r0[b]
-                total += l1 * r1[b]
-                total += l2 * r2[b]
-                out[b] = total + l3 * r3[b]
-        k += 4
-    while k < len(left):
-        for a in range(len(sums)):
-            for b in range(a + 1 if is_triangle else sums.shape[1]):
-                sums[a, b] += left[k, a] * right[k, b]
-        k += 1
-
-
-@helper
-def _factor(lower: Float64s) -> None:
-    """Replace A by its Cholesky factor L, A = L Lᵀ."""
-    for c in range(len(lower)):
-        root = lower[c, c] = np.sqrt(lower[c, c])
-        column = lower[c + 1 :, c].copy()
-        for n in range(len(column)):
-            column[n] /= root
-            part = lower[c + 1 + n, c] = column[n]
-            rest = lower[c + 1 + n, c + 1 : c + 2 + n]
+    for first in range(0, size, PRODUCT_ROWS):
+        for b in range(first // PRODUCT_COLUMNS * PRODUCT_COLUMNS, width, PRODUCT_COLUMNS):
+            subtract_products(
+                upper, first, 1, width, upper, b, width, first, upper, first * width + b, width
+            )
+        end = min(first + PRODUCT_ROWS, size)
+        for c in range(first, end):
+            row = upper[c * width : (c + 1) * width]
+            root = row[c] = np.sqrt(row[c])
+            rest = row[c + 1 :]
             for b in range(len(rest)):
-                rest[b] -= part * column[b]
+                rest[b] /= root
+            for a in range(c + 1, end):
+                part, right, below = row[a], row[a:], upper[a * width + a : (a + 1) * width]
+                for b in range(len(below)):
+                    below[b] -= part * right[b]
 
 
 @helper
-def _solve(lower: Float64s, columns: Float64s) -> None:
-    """Replace each column y by A⁻¹ y."""
-    d, n = columns.shape
-    for c in range(d):
-        for j in range(n):
-            columns[c, j] /= lower[c, c]
-        for a in range(c + 1, d):
-            part = lower[a, c]
-            for j in range(n):
-                columns[a, j] -= columns[c, j] * part
-    for a in range(d - 1, -1, -1):
-        for j in range(n):
-            columns[a, j] /= lower[a, a]
-        for c in range(a):
-            part = lower[a, c]
-            for j in range(n):
-                columns[c, j] -= columns[a, j] * part
+def _solve(upper: Float64s, size: int, width: int, columns: Float64s, n: int) -> None:
+    """Replace each of n columns y, of which row k begins at ``k n``, by A⁻¹ y = U⁻¹ U⁻ᵀ y."""
+    for first in range(0, size, PRODUCT_ROWS):
+        for j in range(0, n, PRODUCT_COLUMNS):
+            subtract_products(
+                upper, first, 1, width, columns, j, n, first, columns, first * n + j, n
+            )
+        end = min(first + PRODUCT_ROWS, size)
+        for c in range(first, end):
+            _divide(columns, c * n, upper[c * width + c], n)
+            for a in range(c + 1, end):
+                _subtract(columns, a * n, upper[c * width + a], c * n, n)
+    last = (size - 1) // PRODUCT_ROWS * PRODUCT_ROWS
+    for first in range(last, -1, -PRODUCT_ROWS):
+        end = min(first + PRODUCT_ROWS, size)
+        for j in range(0, n, PRODUCT_COLUMNS):
+            subtract_products(
+                upper, first * width + size - 1, width, -1, columns, (size - 1) * n + j, -n, size - end,
+                columns, first * n + j, n,
+            )  # fmt: skip
+        for c in range(end - 1, first - 1, -1):
+            _divide(columns, c * n, upper[c * width + c], n)
+            for a in range(first, c):
+                _subtract(columns, a * n, upper[a * width + c], c * n, n)
+
+
+@helper
+def _divide(values: Float64s, at: int, by: float, n: int) -> None:
+    row = values[at : at + n]
+    for j in range(n):
+        row[j] /= by
+
+
+@helper
+def _subtract(values: Float64s, at: int, part: float, other: int, n: int) -> None:
+    row, product = values[at : at + n], values[other : other + n]
+    for j in range(n):
+        row[j] -= product[j] * part

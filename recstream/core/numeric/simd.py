@@ -93,6 +93,7 @@ _F32 = ir.FloatType()
 _I32 = ir.IntType(32)
 _I64 = ir.IntType(64)
 VECTOR = ir.VectorType(_F32, LANES)
+VECTOR64 = ir.VectorType(ir.DoubleType(), LANES // 2)
 
 
 class VectorType(types.Type):
@@ -171,13 +172,12 @@ def splat(_: Any, value: Any) -> Any:
     return vector_type(types.float32), emit
 
 
-def emit_splat(builder: Any, value: Any) -> Any:
+def emit_splat(builder: Any, value: Any, kind: Any = VECTOR) -> Any:
     """Repeat a scalar in every lane."""
-    undefined = ir.Constant(VECTOR, ir.Undefined)
+    undefined = ir.Constant(kind, ir.Undefined)
     first = builder.insert_element(undefined, value, ir.Constant(_I32, 0))
-    return builder.shuffle_vector(
-        first, undefined, ir.Constant(ir.VectorType(_I32, LANES), [0] * LANES)
-    )
+    lanes = ir.VectorType(_I32, kind.count)
+    return builder.shuffle_vector(first, undefined, ir.Constant(lanes, [0] * kind.count))
 
 
 @intrinsic

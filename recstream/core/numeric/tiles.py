@@ -17,6 +17,7 @@ from recstream.core.numeric.simd import (
     LANES,
     LINE,
     VECTOR,
+    VECTOR64,
     address,
     emit_fma,
     emit_load,
@@ -34,6 +35,10 @@ OUTER_ROWS = LANES // 2
 """Rows of an `outer_tile`."""
 OUTER_COLUMNS = 2 * LANES
 """Columns of an `outer_tile`."""
+PRODUCT_ROWS = 8
+"""Rows of a tile of float64 products."""
+PRODUCT_COLUMNS = LANES // 2
+"""Columns of a tile of float64 products: one vector."""
 
 _allocate: Any = cgutils.alloca_once
 _I32 = ir.IntType(32)
@@ -180,6 +185,59 @@ def outer_tile(
 
     i64 = types.int64
     return types.void(a, i64, i64, i64, b, i64, i64, i64, c, i64, i64), emit
+
+
+def _products(name: str, combine: str) -> Any:
+    """Make an intrinsic that adds a product to a tile of float64, or subtracts it.
+
+    ``c[c_at + i·c_row + j] ± = a[a_at + i·a_row + k·a_step] · b[b_at + k·b_step + j]`` for k = 0, 1, …,
+    `length` - 1, i < PRODUCT_ROWS, j < PRODUCT_COLUMNS. Product and sum are each rounded, on every processor.
+    """
+
+    def product_tile(
+        _: Any, a: Any, a_at: Any, a_row: Any, a_step: Any, b: Any, b_at: Any, b_step: Any, length: Any,
+        c: Any, c_at: Any, c_row: Any,
+    ) -> Any:  # fmt: skip
+        def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            where = partial(address, context, builder)
+            a_, a_at_, a_row_, a_step_, b_, b_at_, b_step_, n, c_, c_at_, c_row_ = args
+            steps = [_int(i) for i in range(PRODUCT_ROWS)]
+            lefts = [
+                where(signature.args[0], a_, builder.add(a_at_, builder.mul(a_row_, i)))
+                for i in steps
+            ]
+            right = where(signature.args[4], b_, b_at_)
+            pointer = VECTOR64.as_pointer()
+            sums = [
+                builder.bitcast(
+                    where(signature.args[8], c_, builder.add(c_at_, builder.mul(c_row_, i))),
+                    pointer,
+                )
+                for i in steps
+            ]
+            slots = [_allocate(builder, VECTOR64) for _ in steps]
+            for slot, at in zip(slots, sums, strict=True):
+                builder.store(builder.load(at, align=8), slot)
+            with cgutils.for_range(builder, n, intp=_I64) as loop:
+                row = builder.gep(right, [builder.mul(loop.index, b_step_)])
+                column = builder.load(builder.bitcast(row, pointer), align=8)
+                shift = builder.mul(loop.index, a_step_)
+                for slot, at in zip(slots, lefts, strict=True):
+                    value = emit_splat(builder, builder.load(builder.gep(at, [shift])), VECTOR64)
+                    product = builder.fmul(value, column)
+                    builder.store(getattr(builder, combine)(builder.load(slot), product), slot)
+            for slot, at in zip(slots, sums, strict=True):
+                builder.store(builder.load(slot), at, align=8)
+            return context.get_dummy_value()
+
+        i64 = types.int64
+        return types.void(a, i64, i64, i64, b, i64, i64, i64, c, i64, i64), emit
+
+    return intrinsic(product_tile, name=name)
+
+
+add_products = _products("add_products", "fadd")
+subtract_products = _products("subtract_products", "fsub")
 
 
 @intrinsic
