@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_origin
+from urllib.parse import quote
 
 import msgspec
 
@@ -192,7 +193,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def broker_url(self) -> str:
         """URL of the log: ``broker``, or the embedded log under ``data_dir``."""
-        return self.broker or f"embedded://{self.path('log.db')}"
+        return self.broker or f"embedded://{quote(str(self.path('log.db')))}"
 
     @property
     def catalogue_url(self) -> str:

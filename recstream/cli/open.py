@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from functools import wraps
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -13,7 +12,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from recstream.cli.options import is_terminal, json_option, say, settings_options
 from recstream.errors import NotFound
-from recstream.log import EventLog, open_log
+from recstream.log import EventLog, embedded_file, open_log
 from recstream.settings import Settings
 
 if TYPE_CHECKING:
@@ -32,9 +31,8 @@ def open_existing(settings: Settings) -> EventLog:
     NotFound
         There is no log.
     """
-    scheme, _, rest = settings.broker_url.partition("://")
-    path = Path(rest.partition("?")[0])
-    if scheme == "embedded" and not path.exists():
+    path = embedded_file(settings.broker_url)
+    if path is not None and not path.exists():
         raise NotFound(
             f"there is no log at {path}; start one with `recstream up`, or name the data "
             "directory with --data-dir"

@@ -4,7 +4,7 @@ In: records to append. Out: records by topic, partition and offset. Topic names 
 """
 
 from recstream.log.decode import dead_letter, decode, decode_record, json_value, may_contain
-from recstream.log.open import open_log
+from recstream.log.open import embedded_file, open_log
 from recstream.log.partitioner import partition_for
 from recstream.log.port import (
     MAX_OFFSET_DIGITS,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 from recstream.errors import InvalidSetting
 
@@ -36,3 +38,9 @@ def open_log(url: str, settings: Settings | None = None) -> EventLog:
 
         return KafkaLog(url, settings)
     raise InvalidSetting(f"broker must be embedded:///path or kafka://host:port, got {url!r}")
+
+
+def embedded_file(url: str) -> Path | None:
+    """Return the file of the embedded log that a URL names, without opening it; None for another log."""
+    parts = urlsplit(url)
+    return Path(parts.netloc + unquote(parts.path)) if parts.scheme == "embedded" else None

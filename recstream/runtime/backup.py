@@ -27,7 +27,7 @@ from recstream.errors import (
     NotPossible,
     SchemaUnsupported,
 )
-from recstream.log import CHECKPOINTS, EventLog
+from recstream.log import CHECKPOINTS, EventLog, embedded_file
 from recstream.log.embedded import EmbeddedLog
 from recstream.models import DirectoryStore, announcements, open_store
 from recstream.settings import Settings
@@ -231,10 +231,9 @@ def restore(folder: Path, settings: Settings) -> tuple[Backup, str]:
         A file is missing, cut or changed.
     """
     backup = verify(folder)
-    scheme, _, rest = settings.broker_url.partition("://")
-    target = Path(rest.partition("?")[0])
-    if scheme != "embedded":
-        raise NotPossible(f"a backup is restored to an embedded log, not to {scheme}")
+    target = embedded_file(settings.broker_url)
+    if target is None:
+        raise NotPossible(f"a backup is restored to an embedded log, not to {settings.broker_url}")
     if not target.is_absolute() or not target.name:
         raise InvalidInput(f"broker must be embedded:///absolute/path, got {settings.broker_url!r}")
     with _locked(target.parent):

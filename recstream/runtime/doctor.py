@@ -207,11 +207,19 @@ def _data_dir(settings: Settings) -> Finding:
     return Finding("data directory", "ok", f"{settings.path()}, {free_gib:.1f} GiB free")
 
 
+def _has_no_log(settings: Settings) -> bool:
+    """Return whether the log is embedded and no role has created it yet."""
+    from recstream.log import embedded_file  # noqa: PLC0415 - slow to import
+
+    path = embedded_file(settings.broker_url)
+    return path is not None and not path.exists()
+
+
 def _event_log(settings: Settings) -> Finding:
     from recstream.log import open_log  # noqa: PLC0415 - a Kafka client is loaded only if used
     from recstream.log.topics import INTERACTIONS  # noqa: PLC0415
 
-    if settings.broker_url.startswith("embedded:") and not settings.path("log.db").exists():
+    if _has_no_log(settings):
         return Finding("event log", "ok", "none yet; `recstream up` creates it")
     event_log = open_log(settings.broker_url, settings)
     try:
@@ -239,7 +247,7 @@ def _roles(settings: Settings) -> Finding:
     """Return which workers and trainers run, by their newest heartbeats."""
     from recstream.log import PIPELINE, open_log, read_records  # noqa: PLC0415 - as above
 
-    if settings.broker_url.startswith("embedded:") and not settings.path("log.db").exists():
+    if _has_no_log(settings):
         return Finding("roles", "ok", "none runs; `recstream up` starts them")
     with closing(open_log(settings.broker_url, settings)) as event_log:
         try:
@@ -337,8 +345,7 @@ def _late_partitions(settings: Settings, now_ms: int) -> dict[int, float]:
     from recstream.log import INTERACTIONS, histories_changelog, open_log, read_records  # noqa: PLC0415
 
     late: dict[int, float] = {}
-    is_new = settings.broker_url.startswith("embedded:") and not settings.path("log.db").exists()
-    if is_new or not settings.checkpoint_every_s:
+    if _has_no_log(settings) or not settings.checkpoint_every_s:
         return late
     with closing(open_log(settings.broker_url, settings)) as event_log:
         checkpoints = open_checkpoints(event_log, settings)

@@ -97,6 +97,37 @@ def test_the_roles_that_run_are_named_and_those_that_are_silent_too(tmp_path: Pa
     )
 
 
+def test_a_log_outside_the_data_directory_is_examined(tmp_path: Path) -> None:
+    broker = f"embedded://{tmp_path}/my%20logs/log.db"
+    (tmp_path / "my logs").mkdir()
+    settings = Settings(data_dir=str(tmp_path / "data"), broker=broker)
+    assert _details(settings)["event log"] == "none yet; `recstream up` creates it"
+    log = open_log(broker)
+    epoch = log.epoch
+    log.create_topics(topic_specs(settings.partitions))
+    log.close()
+
+    details = _details(settings)
+
+    assert details["event log"].startswith(f"epoch {epoch}, ")
+    assert not settings.path("log.db").exists()
+
+
+@pytest.mark.parametrize("name", ["a#b", "a%20b"])
+def test_a_data_directory_of_any_name_holds_its_log(tmp_path: Path, name: str) -> None:
+    settings = Settings(data_dir=str(tmp_path / name))
+    settings.path().mkdir()
+
+    open_log(settings.broker_url).close()
+
+    assert settings.path("log.db").exists()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def _details(settings: Settings) -> dict[str, str]:
+    return {finding.check: finding.detail for finding in examine(settings)}
+
+
 def test_without_heartbeats_no_role_runs(tmp_path: Path) -> None:
     found = next(
         each for each in examine(Settings(data_dir=str(tmp_path))) if each.check == "roles"
