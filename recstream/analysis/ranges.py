@@ -25,16 +25,23 @@ def parse_ranges(
     Raises
     ------
     InvalidInput
-        Neither an offset nor a time, or a start after the stop.
+        Neither an offset nor a time, an offset after the log's end, or a start after the stop.
     BeyondHorizon
         The events before the start were pruned.
     """
     ranges = {}
-    for partition in range(log.partitions(INTERACTIONS)):
+    partitions = range(log.partitions(INTERACTIONS))
+    ends = [log.high_watermark(INTERACTIONS, each) for each in partitions]
+    for name, text in (("from", start), ("to", stop)):
+        offset = None if text is None else moment(text).offset
+        if offset is not None and offset > max(ends):
+            raise InvalidInput(
+                f"{name} must be an offset up to {max(ends)}, the end of the longest partition, got {offset}"
+            )
+    for partition, high in zip(partitions, ends, strict=True):
         low = log.earliest(INTERACTIONS, partition)
         if checkpoints is not None:
             low = audit_horizon(checkpoints, partition)
-        high = log.high_watermark(INTERACTIONS, partition)
         first = low if start is None else _offset(log, partition, start)
         if checkpoints is not None and start is not None:
             require_within_horizon(checkpoints, partition, first)
@@ -50,4 +57,6 @@ def _offset(log: ReadableLog, partition: int, text: str) -> int:
     when = moment(text)
     if when.offset is not None:
         return when.offset
-    return log.offset_at(INTERACTIONS, partition, when.timestamp_ms or 0)
+    if when.timestamp_ms is not None:
+        return log.offset_at(INTERACTIONS, partition, when.timestamp_ms)
+    return log.high_watermark(INTERACTIONS, partition)

@@ -26,7 +26,7 @@ from recstream.core.steering import ListRequest, Steering
 from recstream.errors import InvalidInput
 from recstream.log import INTERACTIONS, EventLog, newest_time_ms
 from recstream.models import ModelStore
-from recstream.time_travel import Generations, Moment, PartitionFold, nearest_fold
+from recstream.time_travel import Generations, Moment, PartitionFold, nearest_fold, require_in_log
 
 Format = Literal["parquet", "jsonl"]
 ROWS_PER_PART = 20_000
@@ -88,9 +88,15 @@ def choose_basis(
 
     Raises
     ------
+    InvalidInput
+        No partition has the offset yet.
     NotFound, BeyondHorizon
         No generation had been announced, or those by then were pruned.
     """
+    if when.offset is not None:
+        n_partitions = event_log.partitions(INTERACTIONS)
+        ends = [event_log.high_watermark(INTERACTIONS, each) for each in range(n_partitions)]
+        require_in_log(when.offset, max(ends), "the longest partition")
     offsets, now = {}, when.timestamp_ms or 0
     for partition in range(event_log.partitions(INTERACTIONS)):
         end = event_log.high_watermark(INTERACTIONS, partition)

@@ -10,14 +10,22 @@ from recstream.log import MAX_OFFSET_DIGITS
 
 
 class Moment(msgspec.Struct, frozen=True):
-    """A point in the log: an offset of the user's partition, or a time."""
+    """A point in the log: an offset of the user's partition, a time, or its end if neither."""
 
     offset: int | None = None
     timestamp_ms: int | None = None
 
 
+def require_in_log(offset: int, end: int, where: str) -> None:
+    """Raise `InvalidInput` for an offset at or after the end of a partition or of the log."""
+    if offset >= end:
+        raise InvalidInput(
+            f"expected an offset before {end}, the end of {where}, got {offset}; the newest is now"
+        )
+
+
 def moment(text: str) -> Moment:
-    """Return the moment that an offset or an RFC 3339 time names.
+    """Return the moment that an offset, an RFC 3339 time or ``now`` names.
 
     Raises
     ------
@@ -30,6 +38,8 @@ def moment(text: str) -> Moment:
     >>> moment("1970-01-01T00:00:01Z")
     Moment(offset=None, timestamp_ms=1000)
     """
+    if text == "now":
+        return Moment()
     if text.isdecimal() and len(text) <= MAX_OFFSET_DIGITS:
         return Moment(offset=int(text))
     try:
@@ -38,6 +48,7 @@ def moment(text: str) -> Moment:
         parsed_time = None
     if parsed_time is None or parsed_time.tzinfo is None:
         raise InvalidInput(
-            f"expected an offset like 1200 or a time with a zone like 2026-11-22T10:42:00Z, got {text[:40]!r}"
+            "expected an offset like 1200, a time with a zone like 2026-11-22T10:42:00Z or now, got "
+            f"{text[:40]!r}"
         )
     return Moment(timestamp_ms=timestamp_ms(parsed_time))

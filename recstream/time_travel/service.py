@@ -24,7 +24,7 @@ from recstream.models import ReadableStore
 from recstream.time_travel.derive import derive
 from recstream.time_travel.fold import records_of
 from recstream.time_travel.generations import Generations
-from recstream.time_travel.moment import Moment
+from recstream.time_travel.moment import Moment, require_in_log
 from recstream.time_travel.snapshot_table import ListPosition
 from recstream.time_travel.snapshots import Snapshots
 
@@ -199,11 +199,18 @@ class TimeTravel:
         )
 
     def _offset(self, user: str, when: Moment) -> int:
-        """Return the newest offset of the user's partition at a moment, -1 before the first."""
+        """Return the newest offset of the user's partition at a moment, -1 before the first.
+
+        Raises
+        ------
+        InvalidInput
+            The moment is an offset that the partition does not have yet.
+        """
         partition = self.partition(user)
         last = self.log.high_watermark(INTERACTIONS, partition) - 1
         if when.offset is not None:
-            return min(when.offset, last)
+            require_in_log(when.offset, last + 1, f"partition {partition}")
+            return when.offset
         if when.timestamp_ms is not None:
             return self.log.offset_at(INTERACTIONS, partition, when.timestamp_ms + 1) - 1
         return last

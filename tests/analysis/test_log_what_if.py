@@ -146,3 +146,13 @@ def test_a_range_that_is_too_long_is_refused(stretch):
 
     with pytest.raises(InvalidInput, match="shorter"):
         sample_events(world.log, snapshots, {0: (0, 10**9)}, limit=1)
+
+
+def test_a_range_may_end_now(stretch):
+    assert parse_ranges(stretch[0].log, "0", "now") == parse_ranges(stretch[0].log)
+
+
+@pytest.mark.parametrize("beyond", [("99999", None), ("0", "99999")])
+def test_a_range_beyond_the_end_of_the_log_is_refused(stretch, beyond):
+    with pytest.raises(InvalidInput, match="the end of the longest partition, got 99999"):
+        parse_ranges(stretch[0].log, *beyond)

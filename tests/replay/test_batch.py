@@ -65,6 +65,15 @@ def test_a_moment_of_the_past_knows_nothing_of_later(eventful: World, tmp_path: 
     assert set(lines(tmp_path / "out")) == users
 
 
+def test_an_offset_that_no_partition_has_yet_is_refused(eventful: World, tmp_path: Path) -> None:
+    end = max(eventful.log.high_watermark(INTERACTIONS, each) for each in range(2))
+
+    with pytest.raises(InvalidInput, match=f"before {end}, the end of the longest partition"):
+        run(eventful, tmp_path / "out", Moment(offset=end))
+
+    assert run(eventful, tmp_path / "out", Moment(offset=end - 1)).generation > 0
+
+
 def test_before_the_first_generation_there_is_nothing(world: World, tmp_path: Path) -> None:
     world.browse(5, seed=1)
     with pytest.raises(NotFound, match="no model"):

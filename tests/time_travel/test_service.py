@@ -102,6 +102,10 @@ def test_the_steps_of_a_diff_lead_from_one_list_to_the_other(
     assert names == [item.item for item in diff.after.items]
 
 
+def test_now_is_the_newest_moment(travel: TimeTravel) -> None:
+    assert travel.list_at(USER, moment("now")).list == travel.list_at(USER, Moment()).list
+
+
 def test_a_diff_of_moments_in_the_wrong_order_is_refused(
     eventful: World, travel: TimeTravel
 ) -> None:

@@ -127,12 +127,12 @@ def tail(
 def diff(settings: Settings, user: str, a: str, b: str, as_json: bool) -> None:
     """Show how the list of USER changed from moment A to B: items that entered, left and moved.
 
-    A and B are offsets of the user's partition or times. Each list published in between is shown
+    A and B are offsets of the user's partition, times, or now. Each list published in between is shown
     with the events since the list before, and with changes of the model and the steering.
 
     \b
     Examples:
-      recstream log diff u42 0 1200
+      recstream log diff u42 1200 now
       recstream log diff u42 2026-11-22T10:40:00Z 2026-11-22T10:45:00Z
     """
     from recstream.time_travel import diff_lists, moment
@@ -182,6 +182,8 @@ def _positions(
     if partition is not None and partition >= known[name]:
         raise InvalidInput(f"{name} has partitions 0 to {known[name] - 1}, got {partition}")
     partitions = range(known[name]) if partition is None else [partition]
+    if start and start > (end := max(event_log.high_watermark(name, each) for each in partitions)):
+        raise InvalidInput(f"--from must be up to {end}, the end of {name}, got {start}")
     positions = {}
     for number in partitions:
         earliest = event_log.earliest(name, number)

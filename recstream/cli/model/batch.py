@@ -70,7 +70,7 @@ def batch(
         out,
         partial(choose_basis, event_log, when=when, what=what, form=form, n=n),
         report,
-        is_now=as_of is None,
+        is_now=when == Moment(),
     )
     if is_terminal():
         click.echo(err=True)

@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from recstream.bridge.views.time_travel import MAX_WAITING
+from recstream.log import INTERACTIONS, partition_for
 from tests.bridge.conftest import USER
 from tests.waiting import wait_until
 
@@ -51,6 +52,47 @@ def test_a_moment_that_is_none_is_a_problem_that_says_so(past, path):
 
     assert answer.kind == "application/problem+json"
     assert answer.status in {400, 422}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/v1/users/{USER}/recommendations?as_of={{}}",
+        f"/v1/users/{USER}/recommendations/p1/explanation?as_of={{}}",
+        f"/v1/users/{USER}/history?as_of={{}}",
+        f"/v1/users/{USER}/diff?a=0&b={{}}",
+        f"/v1/users/{USER}/causes?a={{}}&b=0",
+    ],
+)
+@pytest.mark.parametrize("beyond", [0, 10**9])
+def test_an_offset_that_the_partition_does_not_have_yet_is_a_problem(past, path, beyond):
+    world, _ = past
+    log = world.log
+    partition = partition_for(USER.encode(), log.partitions(INTERACTIONS))
+    end = log.high_watermark(INTERACTIONS, partition)
+
+    answer = world.get(path.format(end + beyond))
+
+    assert answer.status == 400
+    assert f"before {end}, the end of partition {partition}" in answer.json["detail"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/what-if", {"user": USER, "as_of": str(10**9)}),
+        ("/v1/what-if/log", {"from": str(10**9)}),
+        ("/v1/what-if/log", {"from": "0", "to": str(10**9)}),
+        ("/v1/slices", {"from": str(10**9), "to": str(10**9 + 1)}),
+    ],
+)
+def test_a_question_about_an_offset_beyond_the_log_is_a_problem(past, path, body):
+    world, _ = past
+
+    answer = world.post(path, body)
+
+    assert answer.status == 400
+    assert str(10**9) in answer.json["detail"]
 
 
 def test_before_the_first_model_there_was_no_list(past):

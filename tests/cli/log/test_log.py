@@ -133,6 +133,8 @@ def test_log_tail_from_an_offset_shows_the_first_from_there(
 
     lines = capsys.readouterr().out.splitlines()
     assert [json.loads(line)["offset"] for line in lines] == [3, 4]
+    assert run([*arguments[:3], "--from", "10", "--data-dir", str(data)]) == 1
+    assert "--from must be up to 9" in capsys.readouterr().err
 
 
 def test_an_import_answers_with_what_it_did(

@@ -28,7 +28,7 @@ _PROBLEMS = {
     422: "A condition is invalid, or contradicts another",
     409: "min_position was not reached in time; try again",
 }
-Moment = Annotated[str, msgspec.Meta(description="An offset, or a time with a zone")]
+Moment = Annotated[str, msgspec.Meta(description="An offset, a time with a zone, or `now`")]
 Session = Annotated[
     str,
     msgspec.Meta(

@@ -9,7 +9,7 @@ from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.routing import route
 from recstream.bridge.push import LogRecord, log_record
 from recstream.core.events import Event
-from recstream.errors import NotFound
+from recstream.errors import InvalidInput, NotFound
 from recstream.log import (
     INTERACTIONS,
     Record,
@@ -162,6 +162,11 @@ class LogRoutes:
         at = query.from_
         if at is None:
             at = start_of_newest(self._log, topic, partition, query.limit)
+        if at > end:
+            raise InvalidInput(
+                f"from must be up to {end}, the end of {topic}[{partition}], got {at}; omit it for "
+                "the newest records"
+            )
         is_wanted = _filter(query.user, query.type)
         last = min(end, at + MAX_SCANNED)
         found: list[LogRecord] = []

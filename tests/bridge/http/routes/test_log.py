@@ -119,6 +119,8 @@ def test_records_are_filtered_by_user_and_type(world):
         (f"/v1/log/{INTERACTIONS}?partition=-1", 404),
         (f"/v1/log/{INTERACTIONS}?limit=0", 400),
         (f"/v1/log/{INTERACTIONS}?from=x", 400),
+        (f"/v1/log/{INTERACTIONS}?from={10**9}", 400),
+        (f"/v1/log/{INTERACTIONS}/records?partition=0&at={10**9}", 400),
     ],
 )
 def test_a_place_that_is_not_in_the_log_is_a_problem(world, path, status):

@@ -31,7 +31,7 @@ from recstream.log import (
     full_name,
     own_topics,
 )
-from recstream.time_travel import moment
+from recstream.time_travel import moment, require_in_log
 
 PREVIEW_BYTES = 8 * 1024
 MAX_EVENT_BYTES = 256 * 1024
@@ -270,6 +270,8 @@ def search_records(event_log: ReadableLog, topic: str, query: SearchQuery) -> Re
         if when.offset is None:
             start = search.places(topic, partitions, timestamp_ms=when.timestamp_ms)
         elif len(partitions) == 1:
+            end = event_log.high_watermark(topic, partitions[0])
+            require_in_log(when.offset, end, f"{topic}[{partitions[0]}]")
             start = {partitions[0]: when.offset}
         else:
             raise InvalidInput(
