@@ -48,7 +48,7 @@ def moment(text: str) -> Moment:
         parsed_time = None
     if parsed_time is None or parsed_time.tzinfo is None:
         raise InvalidInput(
-            "expected an offset like 1200, a time with a zone like 2026-11-22T10:42:00Z or now, got "
-            f"{text[:40]!r}"
+            "expected an offset like 1200 or a time with a zone like 2026-11-22T10:42:00Z, or now, "
+            f"got {text[:40]!r}"
         )
     return Moment(timestamp_ms=timestamp_ms(parsed_time))
