@@ -5,11 +5,9 @@ HTTP is served by uvicorn (see `recstream.bridge.http_server`); a route can deta
 """
 
 import contextlib
-import errno
 import logging
 import os
 import resource
-import socket
 import sys
 import threading
 import time
@@ -49,7 +47,7 @@ from recstream.core.events import EPOCH, timestamp_ms
 from recstream.errors import CatalogueUnavailable, StartupError
 from recstream.log import EventLog, histories_changelog, open_log, topic_specs, watch_topics
 from recstream.models import open_store
-from recstream.process import retry_while_away, stopped_by_signals
+from recstream.process import bound_socket, retry_while_away, stopped_by_signals
 from recstream.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -96,7 +94,8 @@ class Bridge:
         self.failure: BaseException | None = None
         auth = Authenticator.from_settings(settings, now=lambda: timestamp_ms(now()) / 1000)
         try:
-            self._socket = self._stack.enter_context(_listen(settings.host, settings.port))
+            bound = bound_socket(settings.host, settings.port, BACKLOG)
+            self._socket = self._stack.enter_context(bound)
             if event_log is None:
                 event_log = _opened_log(settings)
                 self._stack.callback(event_log.close)
@@ -318,24 +317,3 @@ def _opened_log(settings: Settings) -> EventLog:
         message = f"data directory {settings.path()} can't be made: {error}; choose --data-dir"
         raise StartupError(message) from error
     return open_log(settings.broker_url, settings)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """Return a bound socket that does not listen yet."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        bound.bind((host, port))
-        bound.listen(BACKLOG)
-    except OSError as error:
-        bound.close()
-        if error.errno == errno.EADDRINUSE:
-            message = (
-                f"port {port} of {host} is in use; stop what uses it, or choose another with "
-                "--port or RECSTREAM_PORT (0 takes a free one)"
-            )
-        else:
-            message = f"can't listen on {host}:{port}: {error}; choose another --host or --port"
-        raise StartupError(message) from error
-    return bound

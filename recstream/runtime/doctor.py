@@ -18,7 +18,7 @@ import msgspec
 from recstream.core.records import TrainerStatus, WorkerStatus, decode_pipeline
 from recstream.errors import NotFound, OutOfSpace, RecstreamError, StartupError
 from recstream.metrics import HEARTBEAT_LATE_S
-from recstream.process import system_clock_ms
+from recstream.process import bound_socket, system_clock_ms
 from recstream.settings import Settings, unknown_variables
 
 log = logging.getLogger(__name__)
@@ -116,34 +116,6 @@ def warm_up_kernels(settings: Settings) -> Finding:
     Popularity.empty(2).observe(np.array([0, 1, 1], dtype=np.int64))
     fill_cache()
     return Finding("kernels", "ok", f"ready after {time.perf_counter() - started_s:.1f} s")
-
-
-def check_port(host: str, port: int) -> None:
-    """Check that the bridge can listen on an address and port.
-
-    Raises
-    ------
-    StartupError
-        Another program listens there, or the address is not this machine's.
-    """
-    if port == 0:
-        return
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except PermissionError as error:
-            raise StartupError(
-                f"port {port} may not be used by this account; choose one above 1023 with --port"
-            ) from error
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise StartupError(
-                    f"port {port} on {host} is in use by another program; stop it, or choose "
-                    "another port with --port (0 takes any free one)"
-                ) from error
-            raise StartupError(f"can't listen on {host}:{port}: {error.strerror}") from error
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
@@ -364,7 +336,7 @@ def _late_partitions(settings: Settings, now_ms: int) -> dict[int, float]:
 
 def _port(settings: Settings) -> Finding:
     try:
-        check_port(settings.host, settings.port)
+        bound_socket(settings.host, settings.port).close()
     except StartupError as error:
         return Finding("port", "warning", str(error), "no problem if recstream itself runs there")
     return Finding("port", "ok", f"{settings.host}:{settings.port} is free")

@@ -40,9 +40,9 @@ from recstream.log import (
     topic_specs,
 )
 from recstream.models import announcements, start_of_generations
-from recstream.process import COMPILING
+from recstream.process import COMPILING, bound_socket
 from recstream.runtime.demo_shop import is_empty, seed_shop
-from recstream.runtime.doctor import check_port, prepare_data_dir
+from recstream.runtime.doctor import prepare_data_dir
 from recstream.runtime.start_traffic import BridgeTraffic
 from recstream.runtime.supervisor import DirectoryLock, Role, Supervisor, role_command
 from recstream.settings import Settings, child_environ, unknown_variables
@@ -117,7 +117,7 @@ def run(
     prepare_data_dir(settings)
     lock = DirectoryLock(settings.path())
     try:
-        check_port(settings.host, settings.port)
+        bound_socket(settings.host, settings.port).close()
         with _signals_raise():
             return _System(settings, options, say, on_ready, lock.fd).run()
     finally:
