@@ -14,7 +14,6 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_origin
-from urllib.parse import quote
 
 import msgspec
 
@@ -193,7 +192,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def broker_url(self) -> str:
         """URL of the log: ``broker``, or the embedded log under ``data_dir``."""
-        return self.broker or f"embedded://{quote(str(self.path('log.db')))}"
+        return self.broker or self.path("log.db").as_uri().replace("file:", "embedded:", 1)
 
     @property
     def catalogue_url(self) -> str:
