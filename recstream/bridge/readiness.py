@@ -21,7 +21,7 @@ from recstream.checkpoints import Checkpoints, audit_horizon
 from recstream.errors import LogError
 from recstream.log import CHECKPOINTS, INTERACTIONS, EventLog, TopicPartition
 from recstream.metrics import CONSUMER_LAG, HEARTBEAT_AGE, HEARTBEAT_LATE_S, ROLE_READY
-from recstream.process import COMPILING, Background
+from recstream.process import COMPILING, LISTS_WAIT, Background
 
 log = logging.getLogger(__name__)
 
@@ -161,6 +161,7 @@ class Readiness(Background):
         self._lag: int | None = None
         self._sampled_s = now_s()
         self._reported: object = None
+        self._compiling_since_s: dict[str, float] = {}
 
     def _run(self) -> None:
         while not self._stopping.wait(SAMPLE_S):
@@ -271,9 +272,12 @@ class Readiness(Background):
                     f"worker: {lag} events wait, the oldest for {waiting_s:.0f} s, and they do not"
                     " become fewer"
                 )
+        text = LISTS_WAIT if beat.generation < 0 else COMPILING
+        compiling = self._compiling("worker", beat.is_compiling, text)
         if not down and beat.generation < 0:
-            degraded.append("worker: no model is active, no lists are made")
-        return _health(down, degraded, beat.age_ms, lag, COMPILING if beat.is_compiling else "")
+            reason = compiling or "no model is active, no lists are made"
+            degraded.append(f"worker: {reason}")
+        return _health(down, degraded, beat.age_ms, lag, compiling)
 
     def _trainer(self) -> RoleHealth:
         beat = self._status.trainer_beat()
@@ -286,7 +290,9 @@ class Readiness(Background):
         if beat.lag > MAX_TRAINER_LAG and not self._trainer_trend.is_shrinking():
             degraded.append(f"trainer: {beat.lag} records wait, and they do not become fewer")
         lag = None if beat.age_ms is None else beat.lag
-        return _health(down, degraded, beat.age_ms, lag, COMPILING if beat.is_compiling else "")
+        text = LISTS_WAIT if self._status.worker_beat().generation < 0 else COMPILING
+        compiling = self._compiling("trainer", beat.is_compiling, text)
+        return _health(down, degraded, beat.age_ms, lag, compiling)
 
     def _bridge(self) -> RoleHealth:
         down = [reason for reason, works in self.parts.items() if not works()]
@@ -299,9 +305,20 @@ class Readiness(Background):
         except OSError:
             down.append("bridge: its disk can't be read")
         preparing = self.preparing()
-        degraded = [f"bridge: {preparing}"] if preparing else []
-        note = COMPILING if self.is_compiling() else self.note()
-        return _health(down, degraded, None, None, note)
+        text = "lists come when the kernels are compiled" if preparing else COMPILING
+        compiling = self._compiling("bridge", self.is_compiling(), text)
+        degraded = [f"bridge: {each}" for each in (preparing, compiling) if preparing and each]
+        return _health(down, degraded, None, None, compiling or self.note())
+
+    def _compiling(self, role: str, is_compiling: bool, text: str) -> str:
+        """Return a text with how long kernels have been compiled; empty if they are not."""
+        if not is_compiling:
+            self._compiling_since_s.pop(role, None)
+            return ""
+        now_s = self._now_s()
+        seconds = now_s - self._compiling_since_s.setdefault(role, now_s)
+        tens = int(seconds) // 10 * 10
+        return f"{text} ({tens} s so far)" if tens else text
 
 
 def _without_heartbeat(role: str, beat: Heartbeat) -> list[str]:

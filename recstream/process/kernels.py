@@ -19,10 +19,10 @@ log = logging.getLogger(__name__)
 
 LOOK_S = 0.5
 """Pause between two looks into the cache, and for the end."""
-COMPILING = (
-    "kernels are being compiled, at the first start alone; until then lists are slower, and no model "
-    "is trained"
-)
+_COMPILING = "kernels are being compiled, once for this version"
+COMPILING = f"{_COMPILING}; until then lists are slower, and no model is trained"
+LISTS_WAIT = f"{_COMPILING}; lists come when it ends, and no model is trained before"
+"""Where the active generation has factors: it waits for the kernels."""
 _PROGRAM = """
 import os
 from recstream.process import BACKGROUND_NICE, fill_cache, follow_parent
@@ -66,7 +66,7 @@ class Kernels:
         from recstream.core.numeric.jit import INTERPRETER  # noqa: PLC0415 - slow to import
 
         INTERPRETER.is_on = True
-        log.info(COMPILING)
+        log.info(_COMPILING)
         run_in_thread("recstream-kernels", self._compile)
 
     @property

@@ -40,7 +40,7 @@ from recstream.log import (
     topic_specs,
 )
 from recstream.models import announcements, start_of_generations
-from recstream.process import COMPILING, bound_socket
+from recstream.process import COMPILING, LISTS_WAIT, bound_socket
 from recstream.runtime.demo_shop import is_empty, seed_shop
 from recstream.runtime.doctor import prepare_data_dir
 from recstream.runtime.start_traffic import BridgeTraffic
@@ -294,7 +294,8 @@ class _ProgressFeed:
             status = decode_record(record, decode_pipeline)
             if isinstance(status, TrainerStatus) and status.is_compiling != self._is_compiling:
                 self._is_compiling = status.is_compiling
-                self._say("kernels", COMPILING if status.is_compiling else "kernels are compiled")
+                text = LISTS_WAIT if self.is_live else COMPILING
+                self._say("kernels", text if status.is_compiling else "kernels are compiled")
             if isinstance(status, TrainingProgress) and status.state == "training":
                 text = f"training generation {status.generation}"
                 if status.iterations:

@@ -201,6 +201,32 @@ def test_a_role_whose_kernels_are_being_compiled_is_ready_with_a_note(place, rol
     assert reasons == {role: COMPILING}
 
 
+@pytest.mark.parametrize("role", ["worker", "trainer", "bridge"])
+def test_the_note_says_for_how_long_kernels_have_been_compiled(place, role):
+    place.compiling = role
+    place.roles()
+
+    after_30_s = place.roles(30.0)[role].note
+    place.compiling = ""
+    place.roles()
+    place.compiling = role
+
+    assert after_30_s == f"{COMPILING} (30 s so far)"
+    assert place.roles()[role].note == COMPILING
+
+
+def test_while_lists_wait_for_kernels_no_role_says_that_they_are_slower(place):
+    place.generation = -1
+    place.readiness.preparing = lambda: "compiling kernels"
+
+    for role in ("worker", "trainer", "bridge"):
+        place.compiling = role
+        place.roles()
+        reasons = {each.name: each.reason for each in place.pipeline_of_roles()}
+        assert "lists come when" in reasons[role]
+        assert "slower" not in reasons[role]
+
+
 def test_a_log_that_is_away_is_named(place):
     place.is_away = True
 

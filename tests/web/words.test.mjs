@@ -93,6 +93,7 @@ test("an empty list says what the bridge prepares", () => {
     shelfWords(/** @type {any} */ ({ recs: recs({ items: [] }), connection: {}, hasProducts: true, preparing })).note;
 
   assert.match(of(preparingText(pipeline)), /preparing 9 products, 4 %/);
+  assert.doesNotMatch(of("compiling kernels; lists come when the kernels are compiled"), /in a moment/);
   assert.match(of(preparingText(null)), /There is no model yet/);
 });
 

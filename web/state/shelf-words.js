@@ -30,7 +30,7 @@ export function shelfWords({ recs, connection, hasProducts, preparing = "" }) {
     return { title: "For you", note };
   }
   if (recs.items.length === 0) {
-    if (preparing !== "") return { title: "For you", note: `The list comes in a moment. The shop is still ${preparing}.` };
+    if (preparing !== "") return { title: "For you", note: `No list yet. The shop is still ${preparing}.` };
     const note = hasProducts
       ? "There is no model yet. The list appears after the first training."
       : "The shop has no products yet.";
