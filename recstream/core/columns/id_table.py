@@ -33,6 +33,11 @@ class JoinedIds(NamedTuple):
 class IdTable(Sequence[str]):
     """String ids, numbered in the order of their arrival; an id keeps its row until it is erased.
 
+    Attributes
+    ----------
+    state : object
+        Another one after each change: what `rows_of` and `names` returned holds while it is the same.
+
     Parameters
     ----------
     ids : iterable of str, optional
@@ -57,6 +62,7 @@ class IdTable(Sequence[str]):
         self._ends = GrowableArray(np.empty(0, np.int64))
         self._index: UInt32s | None = np.zeros(_MIN_SLOTS, np.uint32)
         self._is_shared = False
+        self.state = object()
         n_given = 0
         for part in _chunks(ids):
             n_given += len(part)
@@ -112,10 +118,8 @@ class IdTable(Sequence[str]):
         return cls(ids)
 
     _shared: tuple[UInt8s, Int64s] = (np.empty(0, np.uint8), np.empty(0, np.int64))
-    _version = 0
-    """Number of changes."""
-    _views: tuple[int, memoryview, memoryview] = (-1, memoryview(b""), memoryview(b""))
-    """For `names`, the block and the ends of a version: slices of a memoryview take a third of an
+    _views: tuple[object, memoryview, memoryview] = (None, memoryview(b""), memoryview(b""))
+    """For `names`, the block and the ends of a state: slices of a memoryview take a third of an
     array's time."""
 
     @property
@@ -191,12 +195,12 @@ class IdTable(Sequence[str]):
 
     def names(self, rows: Iterable[int]) -> list[str]:
         """Return the ids of rows. Safe while another thread adds ids."""
-        version, block, ends = self._views
-        if version != self._version:
-            # The version is read first: what another thread adds meanwhile makes these views old.
-            version = self._version
+        state, block, ends = self._views
+        if state is not self.state:
+            # The state is read first: what another thread adds meanwhile makes these views old.
+            state = self.state
             block, ends = self.block.data, self.ends.data
-            self._views = version, block, ends
+            self._views = state, block, ends
         return [str(block[ends[row - 1] if row else 0 : ends[row]], "utf-8") for row in rows]
 
     def rows_of(self, ids: Sequence[str]) -> Int32s:
@@ -231,7 +235,8 @@ class IdTable(Sequence[str]):
         n = add_rows(self._block.rows, self._ends.rows, n_before, slots, block, ends, out)
         self._ends.truncate(n)
         self._block.truncate(int(self._ends.rows[-1]) if n else 0)
-        self._version += 1
+        if n > n_before:
+            self.state = object()
         return out
 
     def erase(self, row: int) -> None:
@@ -240,13 +245,14 @@ class IdTable(Sequence[str]):
             self._own()
         start = int(self.ends[row - 1]) if row else 0
         self._block.rows[start : self.ends[row]] = 0
+        self.state = object()
 
     def _own(self) -> None:
         block, ends = self._shared
         self._block, self._ends = GrowableArray(block), GrowableArray(ends)
         self._index = self._slots.copy()
         self._is_shared = False
-        self._version += 1
+        self.state = object()
 
 
 class IdRows(Mapping[str, int]):
@@ -255,6 +261,11 @@ class IdRows(Mapping[str, int]):
     def __init__(self, table: IdTable) -> None:
         self._table = table
         self.rows_of = table.rows_of
+
+    @property
+    def state(self) -> object:
+        """See `IdTable.state`."""
+        return self._table.state
 
     def __getitem__(self, each: str) -> int:
         row = int(self.rows_of([each])[0])

@@ -17,7 +17,7 @@ import hashlib
 import math
 import zlib
 from collections.abc import Iterable, Iterator
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -103,8 +103,17 @@ class RatedEntry(Entry, frozen=True, array_like=True, gc=False):
     rated_at_ms: Int64 = -1
 
 
-Page = dict[str, Entry]
-"""Entries by item id, in the order of the items' first events. Never changed in place."""
+class Page(dict[str, Entry]):
+    """Entries by item id, in the order of the items' first events. Never changed in place.
+
+    Attributes
+    ----------
+    columns : PageColumns
+        The same as arrays, kept by `recstream.core.history.matrix`; not set at first.
+    """
+
+    __slots__ = ("columns",)
+    columns: Any
 
 
 class History(msgspec.Struct, frozen=True, gc=False):
@@ -141,7 +150,7 @@ class History(msgspec.Struct, frozen=True, gc=False):
     n_items: int = 0
     n_ids: int = 0
     window: bytes = b""
-    pages: tuple[Page, ...] = ({},)
+    pages: tuple[dict[str, Entry], ...] = ({},)
     impressions: tuple[tuple[str, int], ...] = ()
     n_ratings: int = 0
     rating_sum: float = 0.0
@@ -233,11 +242,13 @@ def apply(
     )  # fmt: skip
 
 
-def _put(history: History, item: str, entry: Entry | None) -> tuple[tuple[Page, ...], int]:
+def _put(
+    history: History, item: str, entry: Entry | None
+) -> tuple[tuple[dict[str, Entry], ...], int]:
     """Return pages and number of entries with another entry of an item, or without it for None."""
     pages, n_pages = history.pages, len(history.pages)
     number = page_of(item, n_pages)
-    page = pages[number].copy()
+    page = Page(pages[number])
     if entry is None:
         page.pop(item, None)
     else:
@@ -369,12 +380,11 @@ def pages_of(hashes: Int64s, n_pages: Int64s) -> Int64s:
     return pages
 
 
-def _split(pages: tuple[Page, ...]) -> tuple[Page, ...]:
+def _split(pages: tuple[dict[str, Entry], ...]) -> tuple[dict[str, Entry], ...]:
     """Return pages with the next one in turn split in two."""
     n_pages = len(pages)
     number = n_pages - (1 << (n_pages.bit_length() - 1))
-    kept: Page = {}
-    moved: Page = {}
+    kept, moved = Page(), Page()
     for item, entry in pages[number].items():
         (moved if page_of(item, n_pages + 1) == n_pages else kept)[item] = entry
     return (*pages[:number], kept, *pages[number + 1 :], moved)

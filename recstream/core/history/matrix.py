@@ -1,14 +1,16 @@
 """The training matrix: histories as CSR rows."""
 
 import functools
+import itertools
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from recstream.core.columns import IdRows
-from recstream.core.history.fold import FADE_ENTRIES, Entry, History
+from recstream.core.history.fold import FADE_ENTRIES, Entry, History, Page
 from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s, csr_of
 from recstream.core.numeric.jit import compiled, helper, interpretable_below
 
@@ -48,26 +50,77 @@ def history_rows(
     histories: Sequence[History], index: Mapping[str, int], half_life_ms: float
 ) -> tuple[Int64s, Int32s, Float32s]:
     """Return the `matrix_row` of each history: (indptr, columns, weights) of a CSR matrix."""
-    names: list[str] = []
-    entries: list[Entry] = []
-    bounds = [0]
-    for history in histories:
-        for page in history.pages:
-            names += page
-            entries += page.values()
-        bounds.append(len(names))
-    if isinstance(index, IdRows):
-        columns = index.rows_of(names)
-    else:
-        columns = np.array([index.get(name, -1) for name in names], np.int32)
+    pages = [page for history in histories for page in history.pages]
+    found = _page_columns(pages, index)
+    ends = list(itertools.accumulate([len(each.rows) for each in found], initial=0))
+    last = list(itertools.accumulate([len(history.pages) for history in histories], initial=0))
     return matrix_rows(
-        np.array(bounds),
-        columns,
-        np.array([entry.weight for entry in entries], np.float64),
-        np.array([entry.at_ms for entry in entries], np.int64),
+        np.array([ends[at] for at in last]),
+        np.concatenate([_NOTHING.rows, *[each.rows for each in found]]),
+        np.concatenate([_NOTHING.weights, *[each.weights for each in found]]),
+        np.concatenate([_NOTHING.at_ms, *[each.at_ms for each in found]]),
         np.array([history.clock_ms for history in histories], np.int64),
         half_life_ms,
     )
+
+
+class PageColumns(NamedTuple):
+    """The entries of a page as arrays.
+
+    Attributes
+    ----------
+    rows : (n,) int32
+        Rows of the items, -1 for unknown ones.
+    weights, at_ms : (n,) float64, int64
+    state : object
+        `IdTable.state` of the index that gave the rows.
+    """
+
+    rows: Int32s
+    weights: Float64s
+    at_ms: Int64s
+    state: object
+
+
+_NOTHING = PageColumns(np.empty(0, np.int32), np.empty(0), np.empty(0, np.int64), None)
+
+
+def _page_columns(
+    pages: Sequence[Mapping[str, Entry]], index: Mapping[str, int]
+) -> list[PageColumns]:
+    """Return the arrays of pages; a `Page` keeps them until the index changes."""
+    state = index.state if isinstance(index, IdRows) else None
+    found: list[PageColumns | None] = [getattr(page, "columns", None) for page in pages]
+    missing = [at for at, each in enumerate(found) if each is None or each.state is not state]
+    if missing:
+        for at, new in zip(
+            missing, _new_columns([pages[at] for at in missing], index), strict=True
+        ):
+            found[at] = new
+            page = pages[at]
+            if state is not None and isinstance(page, Page):
+                page.columns = new._replace(state=state)
+    return [each for each in found if each is not None]
+
+
+def _new_columns(
+    pages: Sequence[Mapping[str, Entry]], index: Mapping[str, int]
+) -> list[PageColumns]:
+    """Return the arrays of pages, without a state."""
+    names = [name for page in pages for name in page]
+    if isinstance(index, IdRows):
+        rows = index.rows_of(names)
+    else:
+        rows = np.array([index.get(name, -1) for name in names], np.int32)
+    entries = [entry for page in pages for entry in page.values()]
+    weights = np.array([entry.weight for entry in entries], np.float64)
+    at_ms = np.array([entry.at_ms for entry in entries], np.int64)
+    ends = itertools.accumulate([len(page) for page in pages], initial=0)
+    # Copies: views would keep the arrays of all these pages.
+    return [
+        PageColumns(rows[at:end].copy(), weights[at:end].copy(), at_ms[at:end].copy(), None)
+        for at, end in itertools.pairwise(ends)
+    ]
 
 
 def matrix_rows(

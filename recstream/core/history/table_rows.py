@@ -28,6 +28,7 @@ from recstream.core.history.fold import (
     Entry,
     History,
     Int64,
+    Page,
     RatedEntry,
     Weight,
 )
@@ -230,7 +231,7 @@ def load(user: str, get: Callable[[bytes], bytes | None]) -> History | None:
             )
         decode = decode_page if header.n_ratings else decode_entries
         pages = tuple(
-            {entry.item: entry for entry in decode(_have(get, page_key(key, number)))}
+            Page({entry.item: entry for entry in decode(_have(get, page_key(key, number)))})
             for number in range(header.n_pages)
         )
         n_full = header.n_ids // CHUNK_IDS

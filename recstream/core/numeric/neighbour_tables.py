@@ -302,13 +302,22 @@ def write_contributions(
     out : (n, h) float64
         Zeros before.
     """
+    first_of, after = np.full(256, -1), np.empty(len(items), np.int64)
+    for n in range(len(items)):
+        after[n] = first_of[items[n] & 255]
+        first_of[items[n] & 255] = n
     for at in range(len(columns)):
         if v[at] > 0.0 and columns[at] < len(rows):
-            for n in range(len(items)):
-                for place in range(WIDTH):
-                    if rows[columns[at], place] == items[n]:
+            for place in range(WIDTH):
+                near = rows[columns[at], place]
+                if near < 0:
+                    break
+                n = first_of[near & 255]
+                while n >= 0:
+                    if items[n] == near:
                         weight = np.float64(weights[columns[at], place])
                         out[n, at] = gain * (np.float64(v[at]) * weight)
+                    n = after[n]
 
 
 @helper
