@@ -21,6 +21,7 @@ from recstream.catalogue.text import (
     TIERS,
     TierQuery,
     held_epoch,
+    merged_forms,
     search_page,
     stored_epoch,
     terms,
@@ -134,7 +135,7 @@ class EmbeddedCatalogue:
     def categories(self) -> dict[str, int]:
         """Return the categories that have items, by name, with their number of items."""
         with self._reading() as connection:
-            return dict(
+            return merged_forms(
                 connection.execute(
                     "SELECT category, count(*) FROM items WHERE category > '' GROUP BY category"
                 )

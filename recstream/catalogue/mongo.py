@@ -35,6 +35,7 @@ from recstream.catalogue.text import (
     TIERS,
     TierQuery,
     held_epoch,
+    merged_forms,
     search_page,
     stored_epoch,
     terms,
@@ -147,7 +148,8 @@ class MongoCatalogue:
             {"$group": {"_id": "$category", "items": {"$sum": 1}}},
         ]
         with self._translated_errors():
-            return {each["_id"]: int(each["items"]) for each in self._items.aggregate(counted)}
+            found = self._items.aggregate(counted)
+            return merged_forms((each["_id"], int(each["items"])) for each in found)
 
     def count(self) -> int:
         """Return the number of items."""

@@ -77,7 +77,10 @@ class Catalogue(Protocol):
         """
 
     def categories(self) -> dict[str, int]:
-        """Return the categories that have items, by name, with their number of items."""
+        """Return the categories that have items, by name, with their number of items.
+
+        Both Unicode forms of a name are one category.
+        """
 
     def count(self) -> int:
         """Return the number of items."""

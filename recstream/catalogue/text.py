@@ -6,7 +6,8 @@ Both adapters index and page by these functions, so that they find the same item
 import base64
 import binascii
 import unicodedata
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import msgspec
@@ -55,6 +56,21 @@ def unicode_forms(text: str) -> tuple[str, ...]:
     ([4, 5], ('Tea',))
     """
     return tuple(dict.fromkeys((text, *(unicodedata.normalize(f, text) for f in ("NFC", "NFD")))))
+
+
+def merged_forms(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
+    r"""Return counts by name, where both Unicode forms of a name count as one, named in form NFC.
+
+    >>> list(merged_forms([("Cafe\u0301", 2), ("Caf\u00e9", 1)]).values())
+    [3]
+    """
+    names: dict[str, str] = {}
+    totals: Counter[str] = Counter()
+    for name, n in counts:
+        composed = unicodedata.normalize("NFC", name)
+        names[composed] = composed if composed in names else name
+        totals[composed] += n
+    return {names[composed]: n for composed, n in totals.items()}
 
 
 class TierQuery(NamedTuple):

@@ -172,6 +172,17 @@ def test_titles_that_begin_so_come_before_titles_and_titles_before_the_rest(
     assert names(catalogue, "tea") == ["a", "b", "c", "d", "f", "e"]
 
 
+def test_both_unicode_forms_of_a_category_are_counted_as_one(catalogue: Catalogue) -> None:
+    composed, decomposed = "Caf\u00e9", "Cafe\u0301"
+    catalogue.apply(shop(of("p1", "A", composed), of("p2", "B", decomposed), of("p3", "C", "Tea")))
+    catalogue.apply(shop(of("p4", "D", "\u01e8ava > Me\u0301d")))
+
+    counts = catalogue.categories()
+
+    assert counts == {composed: 2, "Tea": 1, "\u01e8ava > Me\u0301d": 1}
+    assert {name: len(names(catalogue, category=name)) for name in counts} == counts
+
+
 def test_a_category_is_matched_as_a_whole(catalogue: Catalogue) -> None:
     catalogue.apply(
         shop(of("1", "Red tent", "Out"), of("2", "Red kettle", "Outdoor"), of("3", "Red mug"))
