@@ -293,10 +293,14 @@ class AttributeColumns:
             ]
             return msgspec.structs.replace(each, why=tuple(why))
 
-        items = [
-            described(each) if any(reason.kind == "content" for reason in each.why) else each
-            for each in body.items
-        ]
+        items = []
+        for each in body.items:
+            for reason in each.why:
+                if reason.kind == "content":
+                    items.append(described(each))
+                    break
+            else:
+                items.append(each)
         return msgspec.structs.replace(body, items=tuple(items))
 
     def _comparable(self, item: str) -> Comparable | None:

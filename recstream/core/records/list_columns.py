@@ -219,11 +219,7 @@ def expand(columns: FollowingColumns) -> Recommendations:
     for rank, (item, score, was, count) in enumerate(rows, start=1):
         why = tuple(reasons[begin : begin + count])
         begin += count
-        items.append(
-            RecommendedItem(
-                item=item, rank=rank, score=round(score, SCORE_DIGITS), was=was, why=why
-            )
-        )
+        items.append(RecommendedItem(item, rank, round(score, SCORE_DIGITS), was, why))
     origin = _origin(columns)
     return Recommendations(
         rec_id=origin.rec_id,
@@ -255,13 +251,7 @@ def _reasons(columns: ListColumns) -> list[Reason]:
         kind, place = code & ((1 << KIND_BITS) - 1), code >> KIND_BITS
         name, share = REASON_KINDS[kind], thousandths / _SHARES if thousandths else _NO_SHARE
         if kind in _WITH_ENTRY:
-            reason = Reason(
-                kind=name,
-                item=entries[place],
-                event=events[place],
-                offset=offsets[place],
-                share=share,
-            )
+            reason = Reason(name, entries[place], events[place], offsets[place], share)
         elif kind in _WITH_RULE:
             reason = Reason(kind=name, rule=rules[place], share=share)
         else:

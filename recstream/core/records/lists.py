@@ -10,7 +10,7 @@ Source = Literal["popular", "fold-in", "refresh", "content"]
 ReasonKind = Literal["because", "content", "popular", "pinned", "boosted", "newcomer"]
 
 
-class Reason(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Reason(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Why an item is in a list: the contribution of one source to its score.
 
     Attributes
@@ -40,7 +40,7 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     rule: str = ""
 
 
-class RecommendedItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class RecommendedItem(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One item of a list. ``was`` is its rank in the list before, 0 if it was not there."""
 
     item: str
