@@ -248,8 +248,6 @@ class Generation:
         if self.model is not None and self._is_shared:
             self.model = self.model.growing()
             self._is_shared = False
-        self.content.own()
-        self.behaviour.own()
 
     def _rows_of(self, delta: DeltaAnnounced) -> tuple[NDArray[np.int32], list[str]]:
         """Return the rows of a delta's items, and its new items in the order of their rows."""

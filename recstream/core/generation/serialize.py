@@ -111,9 +111,9 @@ def _unpacked(named: Mapping[str, NDArray[Any]], n_items: int) -> Neighbours:
             f"neighbours must be at most {WIDTH} of each of {n_items} items, "
             f"got {lengths.max(initial=0)} of {lengths.shape}"
         )
-    empty = Neighbours.empty(n_items)
-    rows, weights = empty.rows, empty.weights
+    table = Neighbours.empty(n_items)
     held = np.arange(WIDTH) < lengths[:, None]
-    rows[held] = named["rows"]
-    weights[held] = named["weights"]
-    return Neighbours(rows, weights)
+    table.rows[held] = named["rows"]
+    table.weights[held] = named["weights"]
+    table.check()
+    return table

@@ -53,55 +53,44 @@ class Neighbours:
     ----------
     rows : (m, WIDTH) int32
     weights : (m, WIDTH) float32
+        Both are copied, with room for new items.
     """
 
     def __init__(self, rows: Int32s, weights: Float32s) -> None:
-        _check(rows, weights)
-        self._rows, self._weights, self._size = rows, weights, len(rows)
-        self._growing: tuple[GrowableArray, GrowableArray] | None = None
+        self._rows, self._weights = GrowableArray(rows), GrowableArray(weights)
+        self.check()
 
     @classmethod
     def empty(cls, n_items: int) -> Neighbours:
         """Return a table without neighbours."""
-        shape = (n_items, WIDTH)
-        return cls(np.full(shape, _NONE, np.int32), np.zeros(shape, np.float32))
+        table = cls(np.empty((0, WIDTH), np.int32), np.empty((0, WIDTH), np.float32))
+        table.grow(n_items)
+        return table
 
     @classmethod
     def over(cls, rows: GrowableArray, weights: GrowableArray) -> Neighbours:
         """Return the table of these arrays, which it takes over unchecked."""
         table = cls.empty(0)
-        table._growing = rows, weights  # noqa: SLF001 - its own class
-        table.grow(len(rows.rows))
+        table._rows, table._weights = rows, weights  # noqa: SLF001 - its own class
         return table
 
     @property
     def rows(self) -> Int32s:
         """Item rows of the neighbours, (m, WIDTH)."""
-        return self._rows[: self._size]
+        return self._rows.rows
 
     @property
     def weights(self) -> Float32s:
         """Weights of the neighbours, (m, WIDTH)."""
-        return self._weights[: self._size]
+        return self._weights.rows
 
     def __len__(self) -> int:
-        return self._size
+        return len(self.rows)
 
     def grow(self, n_items: int) -> None:
         """Grow to a number of items; new ones have no neighbours. Never shrinks."""
-        if n_items > self._size and self._growing is None:
-            self.own()
-        if self._growing is not None:
-            rows, weights = self._growing
-            rows.grow(n_items, _NONE)
-            weights.grow(n_items)
-            self._rows, self._weights, self._size = rows.rows, weights.rows, len(rows.rows)
-
-    def own(self) -> None:
-        """Copy the table into growable arrays; otherwise the first `grow` does it."""
-        if self._growing is None:
-            self._growing = GrowableArray(self._rows), GrowableArray(self._weights)
-            self._rows, self._weights = (each.rows for each in self._growing)
+        self._rows.grow(n_items, _NONE)
+        self._weights.grow(n_items)
 
     def put(self, row: int, rows: object, weights: object) -> None:
         """Replace an item's neighbours; see `put_all`."""
@@ -134,21 +123,21 @@ class Neighbours:
             raise InvalidInput(msg)
         if near.shape[1] > WIDTH:
             raise InvalidInput(f"an item has at most {WIDTH} neighbours, got {near.shape[1]}")
-        if at.min(initial=0) < 0 or max(at.max(initial=-1), near.max(initial=-1)) >= self._size:
-            msg = f"items and rows must be among {self._size} items, got {at!r} and {near!r}"
+        if at.min(initial=0) < 0 or max(at.max(initial=-1), near.max(initial=-1)) >= len(self):
+            msg = f"items and rows must be among {len(self)} items, got {at!r} and {near!r}"
             raise InvalidInput(msg)
         if not np.isfinite(strengths).all():
             raise InvalidInput(f"weights must be finite, got {strengths!r}")
-        replace_lists(self._rows, self._weights, at, near, strengths)
+        replace_lists(self.rows, self.weights, at, near, strengths)
 
     def of(self, row: int) -> tuple[Int32s, Float32s]:
         """Return an item's neighbours by descending weight, and their weights."""
-        count = int((self._rows[row] >= 0).sum())
-        return self._rows[row, :count], self._weights[row, :count]
+        count = int((self.rows[row] >= 0).sum())
+        return self.rows[row, :count], self.weights[row, :count]
 
     def copy(self) -> Neighbours:
         """Return an independent copy."""
-        return Neighbours(self.rows.copy(), self.weights.copy())
+        return Neighbours(self.rows, self.weights)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the table as named arrays."""
@@ -165,19 +154,22 @@ class Neighbours:
         """
         if set(named) != {"rows", "weights"}:
             raise InvalidInput(f"neighbours must have rows and weights, got {sorted(named)}")
-        _check(named["rows"], named["weights"])
-        return cls(named["rows"].copy(), named["weights"].copy())
+        return cls(named["rows"], named["weights"])
 
-
-def _check(rows: NDArray[Any], weights: NDArray[Any]) -> None:
-    """Raise unless the arrays are a valid table."""
-    if rows.shape != weights.shape or rows.ndim != 2 or rows.shape[1] != WIDTH:  # noqa: PLR2004
-        raise InvalidInput(f"neighbours must be (m, {WIDTH}), got {rows.shape} and {weights.shape}")
-    if rows.dtype != np.int32 or weights.dtype != np.float32:
-        msg = f"neighbours must be int32 with float32 weights, got {rows.dtype}, {weights.dtype}"
-        raise InvalidInput(msg)
-    if rows.min(initial=_NONE) < _NONE or rows.max(initial=_NONE) >= len(rows):
-        raise InvalidInput(f"neighbours must be rows in 0..{len(rows) - 1} or -1")
+    def check(self) -> None:
+        """Raise `InvalidInput` unless the arrays are a table."""
+        rows, weights = self.rows, self.weights
+        if rows.shape != weights.shape or rows.ndim != 2 or rows.shape[1] != WIDTH:  # noqa: PLR2004
+            raise InvalidInput(
+                f"neighbours must be (m, {WIDTH}), got {rows.shape} and {weights.shape}"
+            )
+        if rows.dtype != np.int32 or weights.dtype != np.float32:
+            msg = (
+                f"neighbours must be int32 with float32 weights, got {rows.dtype}, {weights.dtype}"
+            )
+            raise InvalidInput(msg)
+        if rows.min(initial=_NONE) < _NONE or rows.max(initial=_NONE) >= len(rows):
+            raise InvalidInput(f"neighbours must be rows in 0..{len(rows) - 1} or -1")
 
 
 class NeighbourScores(NamedTuple):
