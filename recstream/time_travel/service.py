@@ -8,7 +8,7 @@ import msgspec
 from recstream.control import read_timeline
 from recstream.core.events import Event
 from recstream.core.generation import Generation
-from recstream.core.history import ActiveSettings, History, SettingsTimeline
+from recstream.core.history import ActiveSettings, History
 from recstream.core.ranking import Explanation, explain
 from recstream.core.records import Recommendations, decode_recommendations
 from recstream.errors import LogCorrupt, NotFound
@@ -135,11 +135,9 @@ class TimeTravel:
         position = self.list_position(user, when)
         if position is not None:
             return self.basis_of(user, position)
-        offset = self._offset(user, when)
-        history = self.snapshots.history(user, offset) if offset >= 0 else History(user)
-        active = self._active_settings(user, when, read_timeline(self.log))
-        now_ms = self._now_ms(user, when)
-        return Basis(history, self._generation(user, when), active, None, None, now_ms)
+        history = self.history_at(user, when)
+        generation, active, now_ms = self._inputs_at(user, when, None)
+        return Basis(history, generation, active, None, None, now_ms)
 
     def basis_of(self, user: str, position: ListPosition) -> Basis:
         """Return all that a published list depends on; the next call may change it."""
@@ -172,7 +170,8 @@ class TimeTravel:
 
     def history_at(self, user: str, when: Moment) -> History:
         """Return a user's history at a moment."""
-        return self.snapshots.history(user, self._offset(user, when))
+        offset = self._offset(user, when)
+        return self.snapshots.history(user, offset) if offset >= 0 else History(user)
 
     def explain(self, user: str, item: str, when: Moment) -> Explanation:
         """Explain an item's score for a user at a moment, and why it was listed or not.
@@ -183,19 +182,17 @@ class TimeTravel:
             No generation was announced by then, or it does not have the item.
         """
         self.generations.refresh()
-        timeline = read_timeline(self.log)
-        offset = self._offset(user, when)
-        generation = self._generation(user, when)
-        history = self.snapshots.history(user, offset) if offset >= 0 else History(user)
-        active = self._active_settings(user, when, timeline)
+        position = self.list_position(user, when)
+        listed = None if position is None else self.published(self.partition(user), position).body
+        generation, active, now_ms = self._inputs_at(user, when, listed)
         return explain(
-            history,
+            self.history_at(user, when),
             generation,
             item,
             list_size=active.list_size,
             half_life_ms=active.fold_settings.half_life_ms,
             steering=active.steering,
-            now_ms=self._now_ms(user, when),
+            now_ms=now_ms,
         )
 
     def _offset(self, user: str, when: Moment) -> int:
@@ -236,43 +233,37 @@ class TimeTravel:
         earlier = self.snapshots.list_before(user, position)
         return None if earlier is None else self.published(self.partition(user), earlier)
 
-    def _now_ms(self, user: str, when: Moment) -> int:
-        """Return the time of a moment: of the list then, else of the newest record."""
-        if when.timestamp_ms is not None:
-            return when.timestamp_ms
-        position = self.list_position(user, when)
+    def _inputs_at(
+        self, user: str, when: Moment, listed: Recommendations | None
+    ) -> tuple[Generation, ActiveSettings, int]:
+        """Return generation, settings and time of a moment: those of the user's list then, if any.
+
+        Now, generation and settings are the newest.
+        """
         partition, offset = self.partition(user), self._offset(user, when)
-        if position is not None and (now := self.published(partition, position).body.now):
-            return now
-        return newest_time_ms(self.log, INTERACTIONS, partition, max(offset, 0) + 1)
-
-    def _active_settings(
-        self, user: str, when: Moment, timeline: SettingsTimeline
-    ) -> ActiveSettings:
-        """Return the settings of a user's list at a moment; the newest settings for now."""
-        partition = self.partition(user)
+        timeline = read_timeline(self.log)
         if when == Moment():
-            return timeline.newest(partition)
-        position = self.list_position(user, when)
-        if position is not None:
-            active = timeline.by_control(
-                self.published(self.partition(user), position).body.control
-            )
-            if active is not None:
-                return active
-        return timeline.at(partition, max(self._offset(user, when), 0))
+            generation, active = self._newest_by(None), timeline.newest(partition)
+        else:
+            known = None if listed is None else timeline.by_control(listed.control)
+            active = known or timeline.at(partition, max(offset, 0))
+            if listed is not None:
+                generation = self.generations.at(listed.generation, listed.delta, listed.followed)
+            else:
+                after = self.log.read(INTERACTIONS, partition, offset + 1, 1)
+                at_ms = after[0].timestamp_ms if after else None
+                generation = self._newest_by(
+                    at_ms if when.timestamp_ms is None else when.timestamp_ms
+                )
+        now_ms = when.timestamp_ms
+        if now_ms is None:
+            now_ms = listed.now if listed is not None else 0
+            now_ms = now_ms or newest_time_ms(self.log, INTERACTIONS, partition, max(offset, 0) + 1)
+        return generation, active, now_ms
 
-    def _generation(self, user: str, when: Moment) -> Generation:
-        """Return the generation of a user's list at a moment, or the newest generation then."""
-        position = self.list_position(user, when)
-        if position is not None and (when.offset is not None or when.timestamp_ms is not None):
-            body = self.published(self.partition(user), position).body
-            return self.generations.at(body.generation, body.delta, body.followed)
-        partition = self.partition(user)
-        offset = self._offset(user, when)
-        at_ms = when.timestamp_ms
-        if at_ms is None and (after := self.log.read(INTERACTIONS, partition, offset + 1, 1)):
-            at_ms = after[0].timestamp_ms
+    def _newest_by(self, at_ms: int | None) -> Generation:
+        """Return the newest generation: now with all its deltas, or at a time, as announced."""
         number = self.generations.newest_by(at_ms)
-        delta = self.generations.newest_delta(number) if at_ms is None else 0
-        return self.generations.at(number, delta)
+        return self.generations.at(
+            number, self.generations.newest_delta(number) if at_ms is None else 0
+        )

@@ -12,57 +12,22 @@ from recstream.core.events import MAX_ID_CHARACTERS, is_printable
 from recstream.core.records import Item
 
 PRODUCT_COLUMNS: Mapping[str, tuple[str, ...]] = {
-    "item": (
-        "parent_asin",
-        "asin",
-        "item",
-        "item_id",
-        "product_id",
-        "productid",
-        "article_id",
-        "variant_sku",
-        "sku",
-        "id",
-    ),
-    "title": ("title", "name", "product_name", "prod_name", "product_type"),
-    "category": (
-        "main_category",
-        "main_cat",
-        "category",
-        "categories",
-        "department",
-        "genres",
-        "product_type",
-        "google_product_category",
-        "product_category",
-        "type",
-        "product_group_name",
-    ),
-    "brand": ("brand", "store", "manufacturer", "vendor"),
-    "price": ("price", "list_price", "variant_price", "regular_price"),
-    "description": ("description", "feature", "features", "body_(html)", "detail_desc"),
-    "image": (
-        "image",
-        "imurl",
-        "image_url",
-        "imageurlhighres",
-        "imageurl",
-        "images",
-        "image_link",
-        "image_src",
-    ),
-    "available": (
-        "available",
-        "availability",
-        "in_stock",
-        "in_stock?",
-        "is_in_stock",
-        "stock_status",
-    ),
-    "from": ("from", "available_from"),
-    "until": ("until", "available_until"),
-    "vector": ("vector", "embedding"),
-    "attributes": ("attributes",),
+    field: tuple(names.split())
+    for field, names in {
+        "item": "parent_asin asin item item_id product_id productid article_id variant_sku sku id",
+        "title": "title name product_name prod_name product_type",
+        "category": "main_category main_cat category categories department genres product_type "
+        "google_product_category product_category type product_group_name",
+        "brand": "brand store manufacturer vendor",
+        "price": "price list_price variant_price regular_price",
+        "description": "description feature features body_(html) detail_desc",
+        "image": "image imurl image_url imageurlhighres imageurl images image_link image_src",
+        "available": "available availability in_stock in_stock? is_in_stock stock_status",
+        "from": "from available_from",
+        "until": "until available_until",
+        "vector": "vector embedding",
+        "attributes": "attributes",
+    }.items()
 }
 """By field of an item: columns to take it from; the first with a value wins. See `column_name`."""
 _NOT_AVAILABLE = frozenset({"false", "0", "no", "out_of_stock", "out of stock", "outofstock"})
