@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from recstream.analysis.log_samples import Sample
-from recstream.core.evaluation import RankHistograms, rank_of
+from recstream.core.evaluation import RankHistograms
 from recstream.core.generation import Generation
 from recstream.core.history import SettingsTimeline, table_rows
 from recstream.core.ranking import item_ids, rank
@@ -171,8 +171,8 @@ def evaluate_what_if(
             )
             for sample, found in zip(part, ranked, strict=True):
                 items = item_ids(found, serving)
-                was = rank_of([each.item for each in sample.listed.items], sample.event.item)
-                compared.append(_Compared(sample, was, rank_of(items, sample.event.item), items))
+                was = _rank_of([each.item for each in sample.listed.items], sample.event.item)
+                compared.append(_Compared(sample, was, _rank_of(items, sample.event.item), items))
     return _summary(
         compared,
         n_found,
@@ -193,6 +193,10 @@ def _generation_at(generations: Generations, model: _Model, *, may_lack: bool) -
         if not may_lack:
             raise
         return None
+
+
+def _rank_of(items: Sequence[str], item: str | None) -> int:
+    return items.index(item) + 1 if item in items else 0
 
 
 def _summary(

@@ -1,6 +1,5 @@
 """`recstream what-if`: a user's list, or a range of the log, under other rules or another model."""
 
-from contextlib import closing
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import msgspec
 from recstream.analysis import Alternative, LogWhatIf, evaluate_what_if, parse_ranges, sample_events
 from recstream.analysis import what_if as derive
 from recstream.cli.model.steering import read_steering
-from recstream.cli.open import open_existing, time_travel
+from recstream.cli.open import time_travel
 from recstream.cli.options import Number, json_option, say, settings_options, table, user_argument
 from recstream.control import read_timeline
 from recstream.core.events import from_timestamp_ms
@@ -156,14 +155,14 @@ def log(
       recstream what-if log --generation 2 --json
     """
     document = None if rules is None else read_steering(str(rules))
-    with time_travel(settings) as travel, closing(open_existing(settings)) as event_log:
-        ranges = parse_ranges(event_log, start, stop)
-        samples, n_found = sample_events(event_log, travel.snapshots, ranges, limit=limit)
+    with time_travel(settings) as travel:
+        ranges = parse_ranges(travel.log, start, stop)
+        samples, n_found = sample_events(travel.log, travel.snapshots, ranges, limit=limit)
         found = evaluate_what_if(
             samples,
             n_found,
-            Generations(event_log, open_store(settings.models_url)),
-            read_timeline(event_log),
+            Generations(travel.log, open_store(settings.models_url)),
+            read_timeline(travel.log),
             steering=document,
             generation=generation,
         )

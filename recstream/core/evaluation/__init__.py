@@ -5,12 +5,6 @@ Offline: `search` of hyper-parameters. In the stream: `gate` (the gate for a new
 """
 
 from recstream.core.evaluation.gate import HeldOut, evaluate_candidate, hold_out, n_held_out
-from recstream.core.evaluation.online import (
-    RankHistograms,
-    is_evaluated,
-    merged,
-    merged_clicks,
-    rank_of,
-)
+from recstream.core.evaluation.online import RankHistograms, is_evaluated, merged, merged_clicks
 from recstream.core.evaluation.search import TuningResult, tune
 from recstream.core.evaluation.successive_halving import SearchProgress

@@ -76,8 +76,8 @@ def has_lost_brokers(client: KafkaClient, shared: dict[str, Any]) -> bool:
     """Return whether a client finds no broker while a new client does: it must be replaced.
 
     A starting or stopping broker may answer that the cluster has no brokers. A client that got this
-    answer timed out in every call from then on; librdkafka's issue 5301 describes a client that
-    forgets its brokers and does not return to the bootstrap servers.
+    answer timed out in every call from then on (librdkafka's issue 5301). Its own way back to the
+    bootstrap servers does not always help: docs/explanation/research/fewer-lines.md.
     """
     return not _finds_brokers(client, _SELF_TIMEOUT_S) and _finds_brokers(
         AdminClient(with_client_id(shared)), _PROBE_TIMEOUT_S
