@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import faust
+from faust.tables.manager import TableManager
 from faust.types import TP
 from threadpoolctl import threadpool_limits
 
@@ -53,6 +54,16 @@ FORGET_EVERY_S = 1.0
 CHECKPOINT_LOOK_S = 1.0
 SWITCH_S = 0.0005
 """Longest time that the engine's Python code keeps the interpreter from the event loop."""
+
+
+class WorkerTables(TableManager):
+    """The worker's tables. They start at once: Faust waits a second for tables that are added late."""
+
+    async def on_start(self) -> None:
+        """Start the tables, as Faust does after its second."""
+        if not self.should_stop:
+            await self._update_channels()
+            await self.recovery.start()
 
 
 class WorkerApp(faust.App):
@@ -131,6 +142,7 @@ def _faust_app(settings: Settings, tables: Path, event_log: EventLog) -> WorkerA
     app = WorkerApp(
         settings.app_id,
         **options,
+        TableManager=WorkerTables,
         store="rocksdb://",
         datadir=tables,
         tabledir=tables,

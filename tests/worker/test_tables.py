@@ -174,6 +174,7 @@ async def test_a_full_disk_is_waited_out(installation, monkeypatch, caplog):
     installation.world.log.append([single(each) for each in events[:15]])
     async with installation.serving() as task:
         await eventually(lambda: "worker starts again" in caplog.text)
+        await eventually(lambda: time.monotonic() > until[0])  # so that the next rows are written
         installation.world.log.append([single(each) for each in events[15:]])
         await eventually(installation.is_worked_off)
         assert not task.done()
