@@ -36,7 +36,6 @@ class Overlap(msgspec.Struct, frozen=True, kw_only=True):
     ----------
     users : int
         Compared.
-    mean_overlap : float
     n_identical : int
         Users whose two lists have the same items in the same order.
     coverage_a, coverage_b : float

@@ -74,7 +74,6 @@ def export(
 
     Parameters
     ----------
-    ranges : mapping of int to (int, int)
     user : str, optional
         Only this user's events and lists; other users' events are blanked out.
 

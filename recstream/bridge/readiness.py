@@ -122,8 +122,6 @@ class Readiness(Background):
     preparing : callable
         Returns what the bridge does before it can make lists, such as
         ``preparing 100,000 products, 40 %``; empty once it can.
-    is_compiling : callable
-        Returns whether the bridge's kernels are being compiled.
     note : callable
         Returns why the bridge's lists are older than they could be; empty if they are not.
     on_change : callable

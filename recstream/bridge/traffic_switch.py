@@ -30,13 +30,7 @@ class TrafficState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TrafficSwitch:
-    """Sends events of the demo shop's customers to the log at a rate. Thread-safe.
-
-    Parameters
-    ----------
-    now, new_id : callable
-        Clock and source of event ids.
-    """
+    """Sends events of the demo shop's customers to the log at a rate. Thread-safe."""
 
     def __init__(
         self,

@@ -32,8 +32,6 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         The table's changelog, and its newest record in the rows.
     digest : str
         BLAKE2b of the file.
-    size : int
-        Size of the file in bytes.
     n_users, n_entries, n_events : int
         Users, (user, item) entries, and events folded into them.
     request : int or None

@@ -54,8 +54,6 @@ def unpack_with_digest(
 
     Parameters
     ----------
-    name : str
-        For the error.
     expected_digest : str, optional
         From the announcement.
 

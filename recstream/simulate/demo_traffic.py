@@ -37,8 +37,6 @@ class DemoTraffic(Background):
         Seed of the shop; the visits also depend on the number of events in the log.
     rate : float
         Events a second.
-    now, new_id : callable
-        Clock and source of event ids.
     clock : callable
         Returns seconds for the rate; never goes back.
     """

@@ -43,8 +43,6 @@ class Shop(NamedTuple):
 
     Attributes
     ----------
-    category : (n,) int32
-        Category number of each product.
     styles : (n, N_STYLES) float64
         Unit vectors; a customer with a similar taste vector likes the product.
     popularity : (n,) float64

@@ -100,8 +100,6 @@ class Commands:
 
         Parameters
         ----------
-        serving : GenerationAnnounced
-            The newest generation.
         now : HistoryColumns
             The current histories.
         """

@@ -22,8 +22,6 @@ class Leadership:
     ----------
     inputs : Inputs
         Heartbeats say how far it is behind.
-    name : str
-        Name of this trainer in its heartbeats.
     is_compiling : callable
         Returns whether kernels are being compiled.
     """

@@ -277,8 +277,6 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         Impressions and clicks, by arm of an experiment.
     workers : tuple of WorkerStatus
         Workers that reported in the last 30 s.
-    roles : tuple of RoleState
-        Worker, trainer and bridge.
     push : Stage or None
         Latency from a published list to its write to the socket, over the last lists pushed here.
     """

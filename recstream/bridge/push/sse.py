@@ -25,8 +25,6 @@ class EventStreamConnection(SocketConnection):
 
     Parameters
     ----------
-    user : str or None
-        Whose lists.
     more_headers : bytes
         Whole header lines, added to the answer.
     """

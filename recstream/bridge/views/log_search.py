@@ -41,8 +41,6 @@ class RecordFilter(NamedTuple):
         The record's key, or the ``user`` of one of its events.
     item : str
         Named by an event, a list, a product or a delta.
-    type : str
-        Type of an event or record.
     id : str
         Of an event, a request, a list (``rec_id``), or of the event that caused a list.
     """

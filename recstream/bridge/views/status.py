@@ -61,8 +61,6 @@ class Heartbeat(NamedTuple):
         Whether one of the processes that beat lately is the active trainer.
     waits_for : str
         What the active trainer waits for.
-    is_compiling : bool
-        Whether its kernels are being compiled.
     """
 
     age_ms: int | None = None

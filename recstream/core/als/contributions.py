@@ -36,11 +36,7 @@ def history_contributions(
     Parameters
     ----------
     items : (n,) int32
-    factors : (m, ≥ d) float32
-        Factors of all items.
     item_weight : (m,) float32
-    spectrum : (d,) float32
-        Spectrum of the missing entries.
     terms : (6,) float64
         Constants of the objective, see `row_terms`.
     """
@@ -64,12 +60,8 @@ def score_contributions(  # noqa: C901, PLR0912 - as two kernels, the same steps
 
     Parameters
     ----------
-    factors : (m, ≥ d) float32
-        Factors of all items.
     columns, weights : (h,) int32, float64
         The history's items i, and their weights w_i ≥ 0.
-    items : (n,) int32
-        The items j.
     diagonal : (d,) float64
         Above 0.
     """

@@ -21,13 +21,7 @@ COLD_EVENTS = 5
 
 
 class RankHistogram:
-    """Histogram of ranks, of all events and of the newest ones.
-
-    Parameters
-    ----------
-    window : int
-        Number of newest events for `recent`.
-    """
+    """Histogram of ranks, of all events and of the newest ones."""
 
     def __init__(self, window: int = WINDOW_EVENTS) -> None:
         self.events = 0
@@ -79,8 +73,6 @@ class RankHistograms:
         ----------
         rank : int
             Rank of the event's item in the list, 0 if it was not listed.
-        generation, source, arm
-            Of the list.
         is_cold : bool
             The user had fewer than `COLD_EVENTS` events.
         """

@@ -60,8 +60,6 @@ class Generation:
 
     Attributes
     ----------
-    delta : int
-        Number of the newest delta applied.
     followed : (int, int) or None
         The newest delta, by generation and number, that `follow_withdrawals` followed.
     items : IdTable

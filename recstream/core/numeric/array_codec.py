@@ -61,8 +61,6 @@ def read_arrays(
     Parameters
     ----------
     stream : binary stream, seekable
-    name : str
-        For the error.
     expected_digest : str, optional
         The digest that the arrays were announced with.
 

@@ -37,8 +37,6 @@ class SparseRows(NamedTuple):
     ----------
     owners : (p,) int32
         Item row at each place; -1 where deleted.
-    indptr, indices, values : arrays
-        As in a CSR matrix.
     """
 
     owners: Int32s

@@ -49,8 +49,6 @@ class Shelf(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes
     ----------
-    item : str
-        The entry's item.
     event : str
         Type of the entry's newest event.
     """
@@ -75,10 +73,6 @@ def shelves(
     ----------
     ranked : Ranked
         A long list of the user, such as `POOL` items.
-    n_shelves, n_items : int
-        Largest number of shelves, and of items on a shelf.
-    skip : int
-        Number of items at the top to skip.
     """
     rows = ranked.rows[skip:]
     if not len(rows) or not len(ranked.seen[0]):

@@ -40,27 +40,7 @@ class RequestBoost(Strict, frozen=True):
 
 
 class ListRequest(Strict, frozen=True, kw_only=True):
-    """What a request asks of a list; lists that are made for a request contain it.
-
-    Attributes
-    ----------
-    n : int
-        Items.
-    offset : int
-        Skip this many first items of the list.
-    cursor : str
-        ``next`` of the page before: items of earlier pages are not repeated.
-    exclude : tuple of str
-        Ids that must not be listed.
-    filter : Condition or None
-        Only items that meet it.
-    category : str
-        Only items of this category and those below it; the same as ``filter: {"category": …}``.
-    placement : str
-        Placement of the steering document; its rules and options hold.
-    known : bool
-        Whether items of the user's history may be listed.
-    """
+    """What a request asks of a list; lists that are made for a request contain it."""
 
     n: Annotated[int, msgspec.Meta(ge=1, le=MAX_LIST, description="Items")] = 20
     offset: Annotated[

@@ -72,8 +72,6 @@ def as_csr_rows(
     ----------
     matrix : scipy sparse matrix or array, (n, m)
         Any format and real dtype. Repeated entries are summed.
-    name : str
-        Argument's name, for the error.
     n_columns, n_rows : int, optional
         Required shape.
 
@@ -100,8 +98,6 @@ def as_excluded(matrix: Any, name: str, n_users: int, n_items: int) -> tuple[Int
     ----------
     matrix : scipy sparse matrix or array, (n_users, at most n_items)
         Any format; values do not matter.
-    name : str
-        Argument's name, for the error.
     """
     _check_sparse(matrix, name)
     if matrix.shape[0] != n_users or matrix.shape[1] > n_items:

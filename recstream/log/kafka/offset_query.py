@@ -28,10 +28,6 @@ class OffsetQuery:
 
     Parameters
     ----------
-    shared : dict
-        `recstream.log.kafka.client.common_options`.
-    where : str
-        Bootstrap servers, for messages.
     known : collection of str
         Topics that are there; one that the broker does not know now is unavailable.
     """

@@ -30,13 +30,6 @@ class KafkaProducer:
 
     The producer is replaced after a fatal error, after a record that was not delivered in time, and
     when it has lost its brokers (`recstream.log.kafka.outage.has_lost_brokers`).
-
-    Parameters
-    ----------
-    shared : dict
-        `recstream.log.kafka.client.common_options`.
-    where : str
-        Bootstrap servers, for messages.
     """
 
     def __init__(self, shared: dict[str, Any], where: str, errors: ClientErrors) -> None:

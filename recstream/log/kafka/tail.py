@@ -32,8 +32,6 @@ class KafkaTail:
 
     Parameters
     ----------
-    shared : dict
-        `recstream.log.kafka.client.common_options`.
     positions : mapping of TopicPartition to int
         Next offset to return, by partition.
     fetch_wait_ms : int

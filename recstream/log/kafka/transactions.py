@@ -65,8 +65,6 @@ class PartitionTransactions:
 
     Parameters
     ----------
-    shared : dict
-        `recstream.log.kafka.client.common_options`.
     group : str
         The consumer group whose members own partitions.
     """

@@ -40,13 +40,7 @@ PRIOR_TOLERANCE = 0.02
 
 
 class Deltas:
-    """Tracks users and items since a generation was trained, and makes its deltas.
-
-    Parameters
-    ----------
-    trained : Trained
-        The generation, with the matrix and users that it was trained on.
-    """
+    """Tracks users and items since a generation was trained, and makes its deltas."""
 
     def __init__(self, trained: Trained) -> None:
         generation = trained.generation

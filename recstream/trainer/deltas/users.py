@@ -21,11 +21,6 @@ class LiveUsers:
     """Current users since a generation was trained.
 
     A user has a number: the row of the training matrix, or the next one for a new user.
-
-    Parameters
-    ----------
-    trained : Trained
-        The generation, with the matrix and users that it was trained on.
     """
 
     def __init__(self, trained: Trained) -> None:

@@ -27,18 +27,7 @@ _Body = TypeVar("_Body", bound="ListBody")
 
 
 class ListBody(ListRequest, frozen=True, kw_only=True):
-    """A request of a list: what shapes it, what to wait for, and which fields to return.
-
-    Attributes
-    ----------
-    min_position : int or LogPosition or None
-        The list must contain this event: `position` of the answer that accepted it, or its offset.
-    timeout_ms : int
-        How long to wait for it.
-    fields : tuple of str or None
-        Fields of each item, besides its id; ``details`` is its catalogue entry without `vector`. None:
-        the route's default.
-    """
+    """A request of a list: what shapes it, what to wait for, and which fields to return."""
 
     n: Annotated[int, msgspec.Meta(ge=1, le=MAX_LIST, description=N)] | None = None  # type: ignore[assignment]
     min_position: Annotated[

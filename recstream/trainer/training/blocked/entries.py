@@ -177,8 +177,6 @@ class MergeItems(msgspec.Struct, frozen=True, tag=True):
 
     Attributes
     ----------
-    start, stop : int
-        Its items.
     first : int
         Number of entries of the blocks before.
     """
@@ -226,8 +224,6 @@ class MergeUsers(msgspec.Struct, frozen=True, tag=True):
 
     Attributes
     ----------
-    start, stop : int
-        Its users.
     first : int
         Number of entries of the blocks before.
     step, stride : int

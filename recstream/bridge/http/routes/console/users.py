@@ -33,8 +33,6 @@ class FoundUser(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes
     ----------
-    n_items, n_events : int
-        In the history.
     last_ts : int
         Time of the newest event, milliseconds since 1970.
     rec_id : str
