@@ -24,20 +24,13 @@ class RankHistogram:
     """Histogram of ranks, of all events and of the newest ones."""
 
     def __init__(self, window: int = WINDOW_EVENTS) -> None:
-        self.events = 0
-        self._window = window
-        self._counts: Counter[int] = Counter()
-        self._newest: Counter[int] = Counter()
-        self._ranks: deque[int] = deque()
+        self._counts: dict[int, int] = {}
+        self._newest: deque[int] = deque(maxlen=window)
 
     def add(self, rank: int) -> None:
         """Count an event whose item had a rank; 0 if it was not listed."""
-        self.events += 1
-        self._counts[rank] += 1
-        self._newest[rank] += 1
-        self._ranks.append(rank)
-        if len(self._ranks) > self._window:
-            self._newest[self._ranks.popleft()] -= 1
+        self._counts[rank] = self._counts.get(rank, 0) + 1
+        self._newest.append(rank)
 
     def total(self) -> PrequentialScore:
         """Return the score of all events; it does not depend on their order."""
@@ -45,7 +38,7 @@ class RankHistogram:
 
     def recent(self) -> PrequentialScore:
         """Return the score of the newest events."""
-        return _score(self._newest)
+        return _score(Counter(self._newest))
 
 
 def _score(counts: Mapping[int, int]) -> PrequentialScore:
@@ -64,6 +57,7 @@ class RankHistograms:
     def __init__(self, window: int = WINDOW_EVENTS) -> None:
         self._window = window
         self._histograms: dict[str, RankHistogram] = {}
+        self._counted: dict[tuple[int, str, bool, str], list[RankHistogram]] = {}
         self._clicks: dict[str, ClickCounts] = {}
 
     def add(self, rank: int, *, generation: int, source: str, is_cold: bool, arm: str = "") -> None:
@@ -76,15 +70,15 @@ class RankHistograms:
         is_cold : bool
             The user had fewer than `COLD_EVENTS` events.
         """
-        names = ["all", f"generation {generation}", f"source {source}"]
-        if is_cold:
-            names.append("cold users")
-        if arm:
-            names.append(f"arm:{arm}")
-        for name in names:
-            histogram = self._histograms.get(name)
-            if histogram is None:
-                histogram = self._histograms[name] = RankHistogram(self._window)
+        kind = generation, source, is_cold, arm
+        histograms = self._counted.get(kind)
+        if histograms is None:
+            names = ["all", f"generation {generation}", f"source {source}"]
+            names += ["cold users"] * is_cold + [f"arm:{arm}"] * bool(arm)
+            histograms = self._counted[kind] = [
+                self._histograms.setdefault(name, RankHistogram(self._window)) for name in names
+            ]
+        for histogram in histograms:
             histogram.add(rank)
 
     def evaluate(self, listed: table_rows.ListRow | None, before: History, event: Event) -> None:

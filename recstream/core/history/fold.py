@@ -226,13 +226,15 @@ def apply(
         raise ValueError(message)
     at_ms = timestamp_ms(ts)
     replaces = kind == "rate" and settings.semantics >= SEMANTICS
-    old = history.find(item)
+    pages = history.pages
+    number = page_of(item, len(pages))
+    old = pages[number].get(item)
     entry: Entry | None = None
     if replaces:
         entry = _rate(old, event, at_ms, offset, history, settings)
     elif kind != "remove":
         entry = _add(old, event, at_ms, offset, settings)
-    pages, n_items = _put(history, item, entry)
+    pages, n_items = _put(history, number, item, entry)
     clock_ms = at_ms if n_ids == 1 else max(history.clock_ms, at_ms)
     impressions = tuple([each for each in history.impressions if each[0] != item])
     return History(
@@ -243,11 +245,13 @@ def apply(
 
 
 def _put(
-    history: History, item: str, entry: Entry | None
+    history: History, number: int, item: str, entry: Entry | None
 ) -> tuple[tuple[dict[str, Entry], ...], int]:
-    """Return pages and number of entries with another entry of an item, or without it for None."""
+    """Return pages and number of entries with another entry of an item, or without it for None.
+
+    ``number`` is the item's page.
+    """
     pages, n_pages = history.pages, len(history.pages)
-    number = page_of(item, n_pages)
     page = Page(pages[number])
     if entry is None:
         page.pop(item, None)
@@ -363,7 +367,7 @@ def page_of(item: str, n_pages: int) -> int:
     if n_pages == 1:
         return 0
     half = 1 << (n_pages.bit_length() - 1)
-    number = item_hash(item) & (2 * half - 1)
+    number = zlib.crc32(item.encode()) & (2 * half - 1)  # `item_hash`
     return number if number < n_pages else number - half
 
 
