@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from itertools import islice
 from typing import NamedTuple, TypeVar
 
 from recstream.errors import LogFenced, LogUnavailable
@@ -147,44 +148,16 @@ class Appender:
             n_records += len(works[-1].records)
         return works
 
-    def _carry_out(self, works: list[_Work]) -> None:
-        if works[0].offsets:
-            self._carry_out_each(works)
-            return
-        records = (
-            works[0].records if len(works) == 1 else [r for work in works for r in work.records]
-        )
-        positions: list[Position] | None = None
-        error: BaseException | None = None
-        try:
-            positions = self._retry(len(records), lambda: self.event_log.append(records))
-        except Exception as reason:  # noqa: BLE001 - goes to whoever waits for these records
-            error = reason
-        if len(works) > 1 and error is not None and not isinstance(error, LogUnavailable):
-            for work in works:
-                self._carry_out([work])
-            return
-        self._n_open -= len(records)
-        at = 0
-        for work in works:
-            after = at + len(work.records)
-            work.done(None if positions is None else positions[at:after], error)
-            at = after
-
-    def _carry_out_each(self, works: list[_Work]) -> None:
-        """Append works with offsets in one transaction; each is refused on its own."""
+    def _carry_out(self, works: Sequence[_Work]) -> None:
+        """Append works together, or one by one if one of them is refused."""
         n_records = sum(len(work.records) for work in works)
-        pairs = [(work.records, work.offsets) for work in works]
         done: Sequence[list[Position] | Exception]
         try:
-            done = self._retry(
-                n_records,
-                lambda: self.event_log.append_each(pairs, group=self.group, member=self.member),
-            )
+            done = self._retry(n_records, lambda: self._append(works))
         except Exception as reason:  # noqa: BLE001 - goes to whoever waits for these records
             if len(works) > 1 and not isinstance(reason, LogUnavailable):
                 for work in works:
-                    self._carry_out_each([work])
+                    self._carry_out([work])
                 return
             done = [reason] * len(works)
         self._n_open -= n_records
@@ -193,6 +166,14 @@ class Appender:
                 work.done(None, each)
             else:
                 work.done(each, None)
+
+    def _append(self, works: Sequence[_Work]) -> Sequence[list[Position] | Exception]:
+        """Append works in one transaction; those with offsets are refused each on its own."""
+        if works[0].offsets:
+            pairs = [(work.records, work.offsets) for work in works]
+            return self.event_log.append_each(pairs, group=self.group, member=self.member)
+        positions = iter(self.event_log.append([r for work in works for r in work.records]))
+        return [list(islice(positions, len(work.records))) for work in works]
 
     def _retry(self, n_records: int, append: Callable[[], T]) -> T:
         """Call ``append``, again and again while the log is unavailable."""
