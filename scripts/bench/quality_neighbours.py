@@ -20,7 +20,7 @@ from recstream.core.neighbours import (
     BEHAVIOUR_WEIGHT,
     SeedRule,
     fit_behaviour,
-    gather_all,
+    gather,
     seed_weights,
 )
 from recstream.core.search import top_n
@@ -77,7 +77,7 @@ def parts(train: sparse.csr_matrix, options: Mapping[str, Any], asked: np.ndarra
         rows = np.split(known.indices.astype(np.int32), known.indptr[1:-1])
         rule = SeedRule.of(version)
         seeds = [seed_weights(row, np.ones(len(row), np.float32), rule) for row in rows]
-        found = gather_all(rows, seeds, [(table, unit)])
+        found = [gather(*each, [(table, unit)]) for each in zip(rows, seeds, strict=True)]
         new = [~np.isin(each.rows, row) for each, row in zip(found, rows, strict=True)]
         columns = [each.rows[keep] for each, keep in zip(found, new, strict=True)]
         near[version] = Near(

@@ -11,13 +11,7 @@ from session_peers import Question, Scorer, Training
 from recstream.core.als import ALS, typical_score
 from recstream.core.history import Row, stack
 from recstream.core.history.fold import FADE_ENTRIES
-from recstream.core.neighbours import (
-    NeighbourScores,
-    SeedRule,
-    fit_behaviour,
-    gather_all,
-    seed_weights,
-)
+from recstream.core.neighbours import NeighbourScores, SeedRule, fit_behaviour, gather, seed_weights
 from recstream.core.popularity import Popularity
 
 DECAYS = (SeedRule().decay, 0.6, 0.4)
@@ -94,13 +88,11 @@ class Ours:
         if id(asked) not in self._known:
             rows = [entries_of(each.clicks, each.times) for each in asked]
             factors = self.model.fold_in(stack(rows, self.n_items))
-            columns = [each for each, _ in rows]
             near = {
-                decay: gather_all(
-                    columns,
-                    [seed_weights(*each, SeedRule(decay=decay)) for each in rows],
-                    [(self.near, 1.0)],
-                )
+                decay: [
+                    gather(each[0], seed_weights(*each, SeedRule(decay=decay)), [(self.near, 1.0)])
+                    for each in rows
+                ]
                 for decay in DECAYS
             }
             prepared = []

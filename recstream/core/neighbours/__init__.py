@@ -11,7 +11,6 @@ from recstream.core.neighbours.behaviour import (
     behaviour_lists,
     fit_behaviour,
     gather,
-    gather_all,
     seed_weights,
 )
 from recstream.core.numeric.neighbour_tables import WIDTH, WINDOW, SeedRule

@@ -205,7 +205,7 @@ def gather(
 ) -> NeighbourScores:
     """Return the neighbour scores of a user's entries, summed over tables.
 
-    Sums run by table, then entry, then rank, in float64: the same bits in any batch.
+    Sums run by table, then entry, then rank, in float64.
 
     Parameters
     ----------
@@ -216,26 +216,15 @@ def gather(
     tables : sequence of (Neighbours, float)
         Each with its gain.
     """
-    return gather_all([columns], [v], tables)[0]
-
-
-def gather_all(
-    columns: Sequence[Int32s], v: Sequence[Float32s], tables: Sequence[tuple[Neighbours, float]]
-) -> list[NeighbourScores]:
-    """Return `gather` of many users."""
-    gathered = []
-    for entries, strength in zip(columns, v, strict=True):
-        used = min(len(entries), int(np.count_nonzero(strength)))
-        room = max(1, used * WIDTH * len(tables))
-        keys, values = np.empty(room, np.int32), np.empty(room, np.float64)
-        n_edges = 0
-        for table, gain in tables:
-            n_edges = append_contributions(
-                entries, strength, table.rows, table.weights, gain, keys, values, n_edges
-            )
-        n_rows = sum_by_row(keys, values, n_edges)
-        gathered.append(NeighbourScores(keys[:n_rows], values[:n_rows]))
-    return gathered
+    room = max(1, min(len(columns), int(np.count_nonzero(v))) * WIDTH * len(tables))
+    keys, values = np.empty(room, np.int32), np.empty(room, np.float64)
+    n_edges = 0
+    for table, gain in tables:
+        n_edges = append_contributions(
+            columns, v, table.rows, table.weights, gain, keys, values, n_edges
+        )
+    n_rows = sum_by_row(keys, values, n_edges)
+    return NeighbourScores(keys[:n_rows], values[:n_rows])
 
 
 def fit_behaviour(

@@ -15,7 +15,6 @@ from recstream.core.neighbours.behaviour import (
     SeedRule,
     fit_behaviour,
     gather,
-    gather_all,
     seed_weights,
 )
 from recstream.core.numeric.neighbour_tables import (
@@ -173,20 +172,6 @@ def test_gathering_adds_what_every_entry_gives():
     for (table, gain), out in zip(tables, shares, strict=True):
         write_contributions(columns, v, table.rows, table.weights, gain, told.rows, out)
     np.testing.assert_allclose(shares.sum(axis=(0, 2)), told.total, rtol=1e-12)
-
-
-def test_gathering_in_a_batch_gives_the_bits_of_each_alone():
-    tables = [(filled(seed=1), 1.0), (filled(seed=2), 0.3)]
-    rng = np.random.default_rng(4)
-    columns = [np.sort(rng.permutation(200)[:n]).astype(np.int32) for n in (0, 1, 7, 60)]
-    v = [seed_weights(each, rng.random(len(each)).astype(np.float32)) for each in columns]
-
-    together = gather_all(columns, v, tables)
-
-    for told, entries, strength in zip(together, columns, v, strict=True):
-        alone = gather(entries, strength, tables)
-        assert told.rows.tobytes() == alone.rows.tobytes()
-        assert told.total.tobytes() == alone.total.tobytes()
 
 
 def test_seeds_are_the_strongest_entries_with_a_weight():
