@@ -124,23 +124,21 @@ def _largest_entries(
 
     Places h and above are content. Returns the sum of all positive terms, and how many were written.
     """
-    factors, behaviour, content, popularity = terms
-    h = factors.shape[1]
-    total = max(popularity[row], 0.0)
+    factors, behaviour, content = terms[0][row], terms[1][row], terms[2][row]
+    h, last = len(factors), len(best) - 1
+    total = max(terms[3][row], 0.0)
     n_best = 0
+    parts[:] = 0.0
     for at in range(2 * h):
-        value = content[row, at - h] if at >= h else factors[row, at] + behaviour[row, at]
-        if not value > 0.0:
-            continue
-        total += value
-        if n_best == len(best) and not value > parts[n_best - 1]:
-            continue
-        place = min(n_best, len(best) - 1)
-        while place > 0 and value > parts[place - 1]:
-            best[place], parts[place] = best[place - 1], parts[place - 1]
-            place -= 1
-        best[place], parts[place] = at, value
-        n_best = min(n_best + 1, len(best))
+        value = content[at - h] if at >= h else factors[at] + behaviour[at]
+        total += value if value > 0.0 else 0.0  # without a branch
+        if value > parts[last]:
+            place = last
+            while place > 0 and value > parts[place - 1]:
+                best[place], parts[place] = best[place - 1], parts[place - 1]
+                place -= 1
+            best[place], parts[place] = at, value
+            n_best = min(n_best + 1, len(best))
     return total, n_best
 
 
