@@ -310,8 +310,6 @@ def write_contributions(
         if v[at] > 0.0 and columns[at] < len(rows):
             for place in range(WIDTH):
                 near = rows[columns[at], place]
-                if near < 0:
-                    break
                 n = first_of[near & 255]
                 while n >= 0:
                     if items[n] == near:
