@@ -341,9 +341,6 @@ class ErrorMessage(msgspec.Struct, frozen=True, kw_only=True, tag="error", omit_
     ch: Channel | None = None
 
 
-ServerMessage = Welcome | RecsMessage | PipelineMessage | LogMessage | Gap | ErrorMessage
-
-
 def decode_client(raw: bytes | str) -> ClientMessage:
     """Return a client's message.
 

@@ -7,8 +7,8 @@ import msgspec
 from recstream import __version__
 from recstream.bridge.http.documents.openapi import schemas_of
 from recstream.bridge.push.protocol import (
+    CLOSE_MEANINGS,
     SUBPROTOCOL,
-    CloseCode,
     ErrorMessage,
     Gap,
     Hello,
@@ -51,7 +51,8 @@ def asyncapi() -> bytes:
         for message, schema in zip(every, schemas, strict=True)
     }
     codes = "\n".join(
-        f"- {code.value}: {code.name.lower().replace('_', ' ')}" for code in CloseCode
+        f"- {code.value}: {meaning.reason}{'' if meaning.retry else '; do not connect again'}"
+        for code, meaning in sorted(CLOSE_MEANINGS.items())
     )
     document: dict[str, Any] = {
         "asyncapi": "3.1.0",
