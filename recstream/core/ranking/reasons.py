@@ -131,7 +131,7 @@ def _largest_entries(
     parts[:] = 0.0
     for at in range(2 * h):
         value = content[at - h] if at >= h else factors[at] + behaviour[at]
-        total += value if value > 0.0 else 0.0  # without a branch
+        total += value if value > 0.0 else 0.0  # noqa: FURB136 - without a branch
         if value > parts[last]:
             place = last
             while place > 0 and value > parts[place - 1]:
