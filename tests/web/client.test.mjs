@@ -60,6 +60,28 @@ test("without a new token the page says so, and events wait for one", async () =
   assert.deepEqual(sent.map(({ token }) => token), ["old", "new"]);
 });
 
+test("the reason of an event that the bridge refuses is in the browser's console", async () => {
+  const usual = globalThis.fetch;
+  const rejected = [{ index: 0, id: "", pointer: "/0/type", code: "invalid-enum", detail: "Invalid enum value 'return'" }];
+  recstream.configure({ token: "new" });
+  globalThis.fetch = async () => Response.json({ accepted: 0, duplicates: 0, rejected }, { status: 422 });
+  await recstream.send({ type: "return", item: "p1" });
+  globalThis.fetch = usual;
+
+  assert.deepEqual(warnings, ["recstream: an event was refused: Invalid enum value 'return' (at /0/type)"]);
+});
+
+test("a bridge that can't be reached is named, with the setting that may be missing", async () => {
+  const usual = globalThis.fetch;
+  globalThis.fetch = async () => Promise.reject(new TypeError("Failed to fetch"));
+  recstream.configure({ bridge: "https://recs.example" });
+  const refused = await recstream.recommend().catch(String);
+  globalThis.fetch = usual;
+  recstream.configure({ bridge: "" });
+
+  assert.match(refused, /https:\/\/recs\.example can't be reached.*allowed_origins/);
+});
+
 test("only a body that browsers accept may outlive the page", async () => {
   recstream.configure({ token: "new" });
   await recstream.rank(["p1"]);

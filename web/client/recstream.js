@@ -117,7 +117,11 @@ function send(path, body) {
   if (place.token) headers.authorization = `Bearer ${place.token}`;
   const content = new TextEncoder().encode(JSON.stringify(body));
   const keepalive = content.length <= MOST_KEPT_ALIVE_BYTES;
-  return fetch(place.bridge + path, { method: "POST", headers, body: content, keepalive });
+  return fetch(place.bridge + path, { method: "POST", headers, body: content, keepalive }).catch((error) => {
+    const page = globalThis.location?.origin ?? "this page";
+    const cause = `if it runs, its setting allowed_origins must name ${page}`;
+    throw new Error(`recstream: ${place.bridge} can't be reached: ${cause} (${error})`);
+  });
 }
 
 /**
@@ -145,7 +149,11 @@ function events() {
     timers,
     random: Math.random,
     onStatus: () => {},
-    onReceipt: () => {},
+    onReceipt: (_, { rejected }) => {
+      for (const { detail, pointer } of rejected) {
+        console.warn(`recstream: an event was refused: ${detail}${pointer ? ` (at ${pointer})` : ""}`);
+      }
+    },
   });
   return outbox;
 }
