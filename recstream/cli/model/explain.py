@@ -84,7 +84,7 @@ def _verdict(explained: Explanation) -> str:
         "seen": f"{item} is in the history of {user}, and seen items are not listed again",
         "listed": f"{item} is number {explained.rank} of the list of {user}",
         "pinned": f"{item} is number {explained.rank} of the list of {user}, pinned by rule {explained.rule!r}",
-        "withdrawn": f"{item} was withdrawn from the catalogue",
+        "withdrawn": f"{item} is out of stock, not in its time, or withdrawn from the catalogue",
         "excluded": f"{item} is excluded by rule {explained.rule!r}",
         "rotated": f"{item} is cooling down: it was shown to {user} often and ignored",
         "below-min-relevance": f"{item} is below the minimum score for {user}",

@@ -96,8 +96,8 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
         All contributions, the largest absolute value first.
     verdict : str
         ``listed``; ``newcomer`` (listed in a slot for cold items); ``pinned`` by a rule; ``seen`` (in the
-        history); ``withdrawn`` from the catalogue; ``excluded`` by a rule; ``rotated`` (cooling down
-        after repeated impressions); ``below-min-relevance``; ``diversified`` (replaced for diversity);
+        history); ``withdrawn`` (or out of stock, or not in its time); ``excluded`` by a rule; ``rotated``
+        (cooling down after repeated impressions); ``below-min-relevance``; ``diversified`` (replaced for diversity);
         ``made-way`` (replaced by a cold item); or ``below-the-cut``.
     rule : str
         The rule that pins or excludes the item.

@@ -31,8 +31,8 @@ class Unranked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Attributes
     ----------
     reason : str
-        ``unknown`` to the active generation; ``withdrawn`` from the catalogue; ``excluded`` by a
-        rule; ``cut`` (below the minimum score, or after the last place asked for).
+        ``unknown`` to the active generation; ``withdrawn`` (or out of stock, or not in its time);
+        ``excluded`` by a rule; ``cut`` (below the minimum score, or after the last place asked for).
     rule : str
         The rule that excludes it.
     """

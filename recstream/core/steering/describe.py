@@ -145,7 +145,8 @@ def _span(least: Bound | None, most: Bound | None) -> str:
 def _bound(bound: Bound | None) -> str:
     if isinstance(bound, Now):
         days = abs(bound.now) / 86_400
-        return f"{days:g} days {'ago' if bound.now < 0 else 'ahead'}" if bound.now else "now"
+        side = "ago" if bound.now < 0 else "ahead"
+        return f"{days:g} day{'' if days == 1 else 's'} {side}" if bound.now else "now"
     return f"{bound:g}" if isinstance(bound, float) else str(bound)
 
 

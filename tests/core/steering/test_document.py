@@ -294,6 +294,18 @@ def test_users_are_divided_by_their_ids_as_the_shares_say_and_anew_with_another_
     assert moved == pytest.approx(1 - (0.25 + 0.09 + 0.04), abs=0.03)
 
 
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(-86_400, "1 day ago"), (-43_200, "0.5 days ago"), (172_800, "2 days ahead"), (0, "now")],
+)
+def test_a_time_relative_to_now_is_said_in_days(seconds: int, said: str) -> None:
+    rule = {"action": "exclude", "name": "new", "where": {"from": {"min": {"now": seconds}}}}
+
+    assert describe_steering(document({"rules": [rule]})) == (
+        f"new: leave out from at least {said}",
+    )
+
+
 def test_words_say_what_a_document_says() -> None:
     words = describe_steering(
         document(

@@ -53,7 +53,7 @@ const VERDICTS = {
   newcomer: "It is in the list, in a slot reserved for cold items.",
   pinned: "It is in the list: a rule of the shop pins it.",
   seen: "It is not in the list: it is in the user's history already.",
-  withdrawn: "It is not in the list: it was withdrawn from the catalogue.",
+  withdrawn: "It is not in the list: it is out of stock, not in its time, or withdrawn from the catalogue.",
   excluded: "It is not in the list: a rule of the shop excludes it.",
   rotated: "It is not in the list for now: it is cooling down, since it was shown several times and ignored.",
   "below-min-relevance": "It is not in the list: its score is below the minimum score.",
