@@ -144,7 +144,8 @@ def _text(value: Any) -> Any:
 
 
 def _options(base_url: str, token: str | None, timeout_s: float) -> dict[str, Any]:
-    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    found = (token or "").strip()
+    headers = {"Authorization": f"Bearer {found}"} if found else {}
     return {"base_url": base_url, "headers": headers, "timeout": timeout_s}
 
 
@@ -158,7 +159,7 @@ class Client(Methods):
     base_url : str
         The bridge's URL.
     token : str, optional
-        A service token, or a user's.
+        A service token, or a user's; an empty text is none.
     timeout_s : float
         For one attempt.
     patience_s : float

@@ -342,6 +342,19 @@ def test_an_event_that_json_cant_hold_is_refused_and_the_others_are_sent(value: 
     assert sent_items(bridge) == [["p1", "p3"]]
 
 
+@pytest.mark.parametrize(
+    ("token", "sent"), [(None, None), ("", None), (" \n", None), ("abc\n", "Bearer abc")]
+)
+def test_a_token_of_an_empty_variable_is_none_and_one_of_a_file_has_no_line_end(
+    token: str | None, sent: str | None
+) -> None:
+    bridge = Scripted(httpx.Response(200, json={"items": []}))
+    with Client(token=token, transport=httpx.MockTransport(bridge)) as client:
+        client.popular()
+
+    assert bridge.requests[0].headers.get("authorization") == sent
+
+
 def test_an_event_whose_adding_raises_is_not_sent() -> None:
     answer = httpx.Response(202, json={"accepted": 1, "duplicates": 0, "rejected": []})
     refusal = httpx.Response(401, json={"detail": "the token has expired"})
