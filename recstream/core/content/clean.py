@@ -274,10 +274,11 @@ def _is_damaged(text: str) -> bool:
 
 
 def _texts(value: object) -> Iterable[str]:
-    """Yield the texts of a value: of a list, of the first inner list, or between ``|`` or ``>``."""
+    """Yield the levels of a category: of a list, of the first inner list or path, or of a text."""
     if isinstance(value, list | tuple):
         inner = value[0] if value and isinstance(value[0], list | tuple) else value
-        yield from (each for each in inner if isinstance(each, str))
+        texts = [each for each in inner if isinstance(each, str)]
+        yield from category_levels(texts[0]) if texts and ">" in texts[0] else texts
     elif value is not None:
         text = clean_text(_plain(value))
         paths = [category_levels(each) for each in text.split(",")]

@@ -341,3 +341,21 @@ def test_of_several_paths_the_longest_counts(text: str, levels: list[str]) -> No
         assert isinstance(cleaned, CleanProduct)
         assert cleaned.item.category == levels[0]
         assert cleaned.item.attributes.get("categories", levels[:1]) == levels
+
+
+@pytest.mark.parametrize(
+    ("row", "category", "levels"),
+    [
+        ({"categories": ["Home > Kitchen > Pans", "Sale"]}, "Home", ["Home", "Kitchen", "Pans"]),
+        ({"categories": ["Laptops/Notebooks", "Bags"]}, "Laptops/Notebooks", None),
+    ],
+)
+def test_the_first_of_listed_paths_is_split_into_levels(
+    row: dict[str, Any], category: str, levels: list[str] | None
+) -> None:
+    found = clean_product({"sku": "1", "name": "Pan", **row})
+
+    assert isinstance(found, CleanProduct)
+    assert found.item.category == category
+    if levels is not None:
+        assert found.item.attributes["categories"] == levels
