@@ -41,6 +41,7 @@ METHODS = {
     "list_items": "find_items",
     "get_item": "get_item",
     "put_item": "put_item",
+    "patch_item": "change_item",
     "post_items": "put_items",
     "delete_item": "delete_item",
 }

@@ -136,10 +136,9 @@ class Event(TypedDict):
     properties: NotRequired[dict[str, bool | int | float | str | None]]
 
 
-ItemFields = TypedDict(
-    "ItemFields",
+ItemChanges = TypedDict(
+    "ItemChanges",
     {
-        "item": "NotRequired[str]",
         "title": "NotRequired[str]",
         "category": "NotRequired[str]",
         "brand": "NotRequired[str]",
@@ -153,6 +152,12 @@ ItemFields = TypedDict(
         "vector": "NotRequired[list[float]]",
     },
 )
+
+
+class ItemFields(ItemChanges):
+    """A product as a client sends it; ``item`` is optional where the URL contains it."""
+
+    item: NotRequired[str]
 
 
 class ListBody(TypedDict):

@@ -22,6 +22,7 @@ from recstream.client.bodies import (
     Event,
     ExplainQuery,
     FindItemsQuery,
+    ItemChanges,
     ItemFields,
     KindBody,
     ListBody,
@@ -126,6 +127,10 @@ class Methods:
         """Add an item or replace it."""
         return self.call("PUT", "/v1/items/{item}", {"item": item}, body=body)
 
+    def change_item(self, item: str, /, **body: Unpack[ItemChanges]) -> Item:
+        """Change some fields of an item; the others stay."""
+        return self.call("PATCH", "/v1/items/{item}", {"item": item}, body=body)
+
     def delete_item(self, item: str) -> None:
         """Delete an item from the catalogue and withdraw it from all lists."""
         return self.call("DELETE", "/v1/items/{item}", {"item": item})
@@ -155,5 +160,6 @@ class AsyncMethods:
     put_items = _awaited(Methods.put_items)
     get_item = _awaited(Methods.get_item)
     put_item = _awaited(Methods.put_item)
+    change_item = _awaited(Methods.change_item)
     delete_item = _awaited(Methods.delete_item)
     similar_items = _awaited(Methods.similar_items)

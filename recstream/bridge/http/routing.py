@@ -76,7 +76,7 @@ class Endpoint:
         Expected errors besides those of every route (see `recstream.bridge.http.documents.openapi`).
     """
 
-    method: Literal["GET", "POST", "PUT", "DELETE"]
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
     rule: str
     access: Access
     tag: str = ""
@@ -97,7 +97,7 @@ class Endpoint:
 
 
 def route(
-    method: Literal["GET", "POST", "PUT", "DELETE"], rule: str, **described: Any
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"], rule: str, **described: Any
 ) -> Callable[[_Handler], _Handler]:
     """Mark a method as the handler of a route.
 

@@ -106,7 +106,7 @@ def _refuse_unless_harmless(origin: str) -> None:
 
 def _preflight() -> Response:
     response = Response(status=204)
-    response.headers["Access-Control-Allow-Methods"] = "GET, POST, PUT, DELETE"
+    response.headers["Access-Control-Allow-Methods"] = "GET, POST, PUT, PATCH, DELETE"
     response.headers["Access-Control-Allow-Headers"] = "Authorization, Content-Type, Last-Event-ID"
     response.headers["Access-Control-Max-Age"] = "600"
     return response

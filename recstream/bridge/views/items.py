@@ -6,7 +6,8 @@ from datetime import datetime
 
 from recstream.catalogue import Catalogue, CatalogueView, delete_record, upsert_record
 from recstream.core.records import Item
-from recstream.log import EventLog, Position
+from recstream.errors import CatalogueUnavailable, NotFound
+from recstream.log import CATALOGUE, EventLog, Position
 from recstream.process import Background
 
 MAX_LIMITED = 100_000
@@ -31,6 +32,7 @@ class Items(Background):
         self.catalogue = catalogue
         self._view = CatalogueView(event_log, catalogue, on_change=self._changed)
         self._condition = threading.Condition()
+        self._modifying = threading.Lock()
         self._limited: dict[str, Item | None] = {}
         self.on_unlisted: Callable[[set[str]], None] = lambda _: None
 
@@ -59,6 +61,31 @@ class Items(Background):
             return self._condition.wait_for(
                 lambda: self._view.next_offset > position.offset, timeout_s
             )
+
+    def modify(
+        self, name: str, change: Callable[[Item], Item], *, timeout_s: float = 2.0
+    ) -> tuple[Item, bool]:
+        """Change an item as the log has it now; return it, and whether reads return it.
+
+        Changes by this bridge wait for each other. Of two bridges, the later one wins.
+
+        Raises
+        ------
+        NotFound
+        CatalogueUnavailable
+            This bridge has not read the newest items yet.
+        LogUnavailable
+        """
+        with self._modifying:
+            end = self._log.high_watermark(CATALOGUE, 0)
+            with self._condition:
+                if not self._condition.wait_for(lambda: self._view.next_offset >= end, timeout_s):
+                    raise CatalogueUnavailable("the newest items are not read yet; try again")
+            found = self.catalogue.get_many([name]).get(name)
+            if found is None:
+                raise NotFound(f"the catalogue has no item {name!r}")
+            changed = change(found)
+            return changed, self.change(name, changed, timeout_s=timeout_s)
 
     def put_many(self, items: Sequence[Item]) -> list[Position]:
         """Append items to the log, all or none; reads return them soon.

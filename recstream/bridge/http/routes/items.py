@@ -4,6 +4,7 @@ from typing import Annotated
 
 import msgspec
 from flask import Response
+from msgspec import UNSET, UnsetType
 
 from recstream.bridge.http.bodies import (
     JSON,
@@ -21,13 +22,15 @@ from recstream.bridge.http.routes.list_query import (
     AnswerFields,
     ListBody,
     ListParameters,
+    SimilarAnswer,
+    SimilarItem,
     as_body,
 )
 from recstream.bridge.http.routing import LIST_FORMS, route
 from recstream.core.events import MAX_ID_CHARACTERS, is_printable
 from recstream.core.json_input import check_depth, decode_json
 from recstream.core.records import Item, Time
-from recstream.core.serving import Neighbour, next_cursor
+from recstream.core.serving import next_cursor
 from recstream.errors import InvalidInput, InvalidJson, NotFound
 
 MAX_NAMED = 200
@@ -76,32 +79,19 @@ class SimilarQuery(ListParameters, frozen=True, kw_only=True):
     n: Limit = 10
 
 
-class SimilarItem(Neighbour, frozen=True, kw_only=True, omit_defaults=True):
-    """A similar item: similarity, reasons, and its catalogue entry."""
-
-    score: float | None = None  # type: ignore[assignment]
-    details: Item | None = None
-
-
-class SimilarAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """The most similar items.
-
-    Attributes
-    ----------
-    known : bool
-        Whether the active generation contains the item; if not, there are no similar items.
-    next : str
-        Cursor of the next page; empty on the last one.
-    warnings : tuple of str
-        What the request names and the active generation does not have.
-    """
-
-    item: str
-    generation: int | None
-    known: bool
-    items: tuple[SimilarItem, ...]
-    next: str = ""
-    warnings: tuple[str, ...] = ()
+Title = Annotated[str, msgspec.Meta(max_length=1000)]
+Name = Annotated[str, msgspec.Meta(max_length=MAX_ID_CHARACTERS)]
+Price = Annotated[float, msgspec.Meta(ge=0)]
+Description = Annotated[str, msgspec.Meta(max_length=20_000)]
+Image = Annotated[str, msgspec.Meta(max_length=2000)]
+Attributes = dict[str, str | int | float | bool | list[str] | None]
+Vector = Annotated[
+    tuple[float, ...],
+    msgspec.Meta(
+        max_length=4_096,
+        description="Of any text or image model, the same for all items: a content feature",
+    ),
+]
 
 
 class ItemFields(
@@ -114,23 +104,17 @@ class ItemFields(
     """
 
     item: str = ""
-    title: Annotated[str, msgspec.Meta(max_length=1000)] = ""
-    category: Annotated[str, msgspec.Meta(max_length=MAX_ID_CHARACTERS)] = ""
-    brand: Annotated[str, msgspec.Meta(max_length=MAX_ID_CHARACTERS)] = ""
-    price: Annotated[float, msgspec.Meta(ge=0)] | None = None
-    description: Annotated[str, msgspec.Meta(max_length=20_000)] = ""
-    image: Annotated[str, msgspec.Meta(max_length=2000)] = ""
-    attributes: dict[str, str | int | float | bool | list[str] | None] = {}
+    title: Title = ""
+    category: Name = ""
+    brand: Name = ""
+    price: Price | None = None
+    description: Description = ""
+    image: Image = ""
+    attributes: Attributes = {}
     available: bool = True
     from_: Time | None = None
     until: Time | None = None
-    vector: Annotated[
-        tuple[float, ...],
-        msgspec.Meta(
-            max_length=4_096,
-            description="Of any text or image model, the same for all items: a content feature",
-        ),
-    ] = ()
+    vector: Vector = ()
 
     def as_item(self, name: str) -> Item:
         """Return the item with an id.
@@ -144,6 +128,35 @@ class ItemFields(
             message = f"expected a time after from, {self.from_.isoformat()}"
             raise InvalidJson(message, code="out-of-range", pointer="/until")
         return Item(**msgspec.structs.asdict(self) | {"item": name})
+
+
+class ItemChanges(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"from_": "from"}
+):
+    """The fields of a product to change; others stay.
+
+    ``attributes`` are changed by name. ``null`` removes one, and a price, ``from`` or ``until``.
+    """
+
+    title: Title | UnsetType = UNSET
+    category: Name | UnsetType = UNSET
+    brand: Name | UnsetType = UNSET
+    price: Price | UnsetType | None = UNSET
+    description: Description | UnsetType = UNSET
+    image: Image | UnsetType = UNSET
+    attributes: Attributes | UnsetType = UNSET
+    available: bool | UnsetType = UNSET
+    from_: Time | UnsetType | None = UNSET
+    until: Time | UnsetType | None = UNSET
+    vector: Vector | UnsetType = UNSET
+
+    def applied_to(self, item: Item) -> Item:
+        """Return the changed item; raises as `ItemFields.as_item`."""
+        given = {k: v for k, v in msgspec.structs.asdict(self).items() if v is not UNSET}
+        if self.attributes is not UNSET:
+            merged = item.attributes | self.attributes
+            given["attributes"] = {k: v for k, v in merged.items() if v is not None}
+        return ItemFields(**msgspec.structs.asdict(item) | given).as_item(item.item)
 
 
 class RejectedItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -276,6 +289,24 @@ class ItemRoutes:
         except InvalidJson as error:
             raise invalid(error, error.code) from error
         is_readable = self._items.change(item, changed)
+        return json_response(changed, 200 if is_readable else 202)
+
+    @route(
+        "PATCH",
+        "/v1/items/<item>",
+        returns=Item,
+        also={202: "Appended to the log; reads will return it later"},
+        examples={
+            "sold out, one attribute less": {"available": False, "attributes": {"new": None}}
+        },
+        problems=_NO_ITEM,
+    )
+    def patch_item(self, item: str, body: ItemChanges) -> Response:
+        """Change some fields of an item; the others stay."""
+        try:
+            changed, is_readable = self._items.modify(item, body.applied_to)
+        except InvalidJson as error:
+            raise invalid(error, error.code) from error
         return json_response(changed, 200 if is_readable else 202)
 
     @route(

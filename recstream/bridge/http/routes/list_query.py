@@ -13,6 +13,7 @@ from recstream.bridge.http.routes.events import LogPosition
 from recstream.bridge.http.routing import LIST_FORMS
 from recstream.core.json_input import json_error
 from recstream.core.records import Item, Reason
+from recstream.core.serving import Neighbour
 from recstream.core.steering import ListRequest, Steering, check_request
 from recstream.errors import InvalidInput, InvalidJson, InvalidSteering
 from recstream.log import INTERACTIONS, partition_for
@@ -153,6 +154,34 @@ class AnswerFields:
         """Return the catalogue's entries for display: without their vectors, which may be long."""
         found = self._catalogue.get_many(ids)
         return {name: msgspec.structs.replace(item, vector=()) for name, item in found.items()}
+
+
+class SimilarItem(Neighbour, frozen=True, kw_only=True, omit_defaults=True):
+    """A similar item: similarity, reasons, and its catalogue entry."""
+
+    score: float | None = None  # type: ignore[assignment]
+    details: Item | None = None
+
+
+class SimilarAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The most similar items.
+
+    Attributes
+    ----------
+    known : bool
+        Whether the active generation contains the item; if not, there are no similar items.
+    next : str
+        Cursor of the next page; empty on the last one.
+    warnings : tuple of str
+        What the request names and the active generation does not have.
+    """
+
+    item: str
+    generation: int | None
+    known: bool
+    items: tuple[SimilarItem, ...]
+    next: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 class PositionWaiter:

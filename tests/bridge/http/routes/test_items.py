@@ -1,5 +1,7 @@
 """Items over REST: a change goes into the log, and is there for the next read."""
 
+import threading
+
 import pytest
 
 from recstream.log.port import NewRecord
@@ -15,6 +17,67 @@ def test_an_item_that_was_put_is_read_back_and_is_in_the_log(world):
     assert put.json == {"item": "tea"} | fields
     assert world.get("/v1/items/tea").json == put.json
     assert world.records(CATALOGUE, "tea")[-1].value is not None
+
+
+def test_a_change_of_some_fields_leaves_the_others(world):
+    fields = {"title": "Tea", "price": 4.5, "attributes": {"g": 100, "tin": True}, "vector": [0.5]}
+    world.call("PUT", "/v1/items/leaf", fields)
+
+    sold_out = world.call("PATCH", "/v1/items/leaf", {"available": False})
+    changes = {"price": None, "attributes": {"tin": None, "stock": 0}}
+    cleared = world.call("PATCH", "/v1/items/leaf", changes)
+
+    assert sold_out.json == {"item": "leaf"} | fields | {"available": False}
+    assert cleared.json == {
+        "item": "leaf", "title": "Tea", "attributes": {"g": 100, "stock": 0}, "vector": [0.5],
+        "available": False,
+    }  # fmt: skip
+    assert world.get("/v1/items/leaf").json == cleared.json
+
+
+def test_a_change_knows_what_was_accepted_before(world):
+    for price in range(1, 20):
+        world.post("/v1/items", [{"item": "quick", "title": f"T{price}", "price": price}])
+        changed = world.call("PATCH", "/v1/items/quick", {"brand": "Acme"}).json
+
+        assert (changed["title"], changed["price"]) == (f"T{price}", price)
+
+
+def test_changes_of_several_fields_at_the_same_time_are_all_kept(world):
+    world.call("PUT", "/v1/items/busy", {"title": "Busy"})
+
+    def change(name):
+        for value in range(10):
+            world.call("PATCH", "/v1/items/busy", {"attributes": {name: value}})
+
+    threads = [threading.Thread(target=change, args=(name,)) for name in "abc"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert world.get("/v1/items/busy").json["attributes"] == {"a": 9, "b": 9, "c": 9}
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "status"),
+    [
+        ("nobody", {"price": 1}, 404),
+        ("odd", {"colour": "red"}, 422),
+        ("odd", {"title": None}, 422),
+        ("odd", {"price": -1}, 422),
+        ("odd", {"until": "2026-01-01T00:00:00Z"}, 422),
+        ("odd", b"{", 400),
+    ],
+)
+def test_a_change_that_makes_no_sense_changes_nothing(world, name, body, status):
+    world.call("PUT", "/v1/items/odd", {"title": "Odd", "from": "2026-06-01T00:00:00Z"})
+    before = world.get("/v1/items/odd").json
+
+    answer = world.call("PATCH", f"/v1/items/{name}", body)
+
+    assert (answer.status, answer.kind) == (status, "application/problem+json")
+    assert world.get("/v1/items/odd").json == before
 
 
 def test_a_deleted_item_is_gone_and_its_record_a_tombstone(world):

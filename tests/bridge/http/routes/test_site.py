@@ -20,7 +20,7 @@ HARMFUL = ("/../pyproject.toml", "/%2e%2e/pyproject.toml", "/css/../../README.md
         ("GET", "/v1/nothing", 404),
         ("GET", "/v2/events", 404),
         ("DELETE", "/v1/events", 405),
-        ("PATCH", "/v1/items/x", 405),
+        ("PATCH", "/v1/steering", 405),
         ("POST", "/v1/pipeline", 405),
     ],
 )
