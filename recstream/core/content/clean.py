@@ -52,6 +52,8 @@ _AROUND_BRAND = re.compile(
     r"^(?:by\s*\n\s*(.*)|visit the\s(.*)\sstore)$", re.IGNORECASE | re.DOTALL
 )
 _NOTHING = frozenset({"", "none", "null", "nan", "n/a", "na", "unknown", "undefined", "-"})
+_NO_CATEGORY = _NOTHING | {"simple", "variable", "variation", "grouped", "configurable"}
+"""Product types of WooCommerce and Magento stand in columns that other shops have categories in."""
 
 
 class CleanProduct(NamedTuple):
@@ -292,7 +294,7 @@ def _path(value: object, row: Mapping[str, Any]) -> list[str]:
     """Return the category path from broad to narrow: the main category, then the listed ones."""
     listed = row.get("categories") or row.get("category") or ()
     path = [clean_text(text) for text in (*_texts(value), *_texts(listed))]
-    return [each for each in dict.fromkeys(path) if each.casefold() not in _NOTHING]
+    return [each for each in dict.fromkeys(path) if each.casefold() not in _NO_CATEGORY]
 
 
 def _brand(value: object) -> str:
@@ -309,6 +311,6 @@ def _image(value: object) -> str:
         value = value[0] if value else None
     if isinstance(value, Mapping):
         value = value.get("hi_res") or value.get("large") or value.get("thumb")
-    text = _plain(value)
+    text = _plain(value).partition(", ")[0]
     is_address = text.startswith(("https://", "http://")) and " " not in text
     return text if is_address and len(text) <= MAX_ADDRESS and text.isprintable() else ""

@@ -359,3 +359,18 @@ def test_the_first_of_listed_paths_is_split_into_levels(
     assert found.item.category == category
     if levels is not None:
         assert found.item.attributes["categories"] == levels
+
+
+@pytest.mark.parametrize("kind", ["simple", "variable", "variation", "grouped", "configurable"])
+def test_the_product_types_of_woocommerce_and_magento_are_no_categories(kind: str) -> None:
+    found = item(Type=kind, product_type=kind, Categories="")
+    within = item(Type=kind, Categories="Clothing > Hats")
+
+    assert (found.category, within.category) == ("", "Clothing")
+
+
+def test_of_several_images_in_one_cell_the_first_counts() -> None:
+    images = "https://s.example/a,b.jpg, https://s.example/c.jpg"
+
+    assert item(Images=images).image == "https://s.example/a,b.jpg"
+    assert item(Images="https://s.example/not an address.jpg").image == ""
