@@ -20,7 +20,7 @@ def require_in_log(offset: int, end: int, where: str) -> None:
     """Raise `InvalidInput` for an offset at or after the end of a partition or of the log."""
     if offset >= end:
         raise InvalidInput(
-            f"expected an offset before {end}, the end of {where}, got {offset}; the newest is now"
+            f"expected an offset before {end}, the end of {where}, got {offset}; say now for the newest"
         )
 
 
