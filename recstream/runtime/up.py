@@ -14,6 +14,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
+from typing import Self
 
 import msgspec
 
@@ -77,8 +78,8 @@ class UpOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Command-line flags of every role: the settings of this process."""
 
 
-class Interrupted(Exception):
-    """SIGINT or SIGTERM was received."""
+class Interrupted(BaseException):
+    """SIGINT or SIGTERM was received. Code that survives every `Exception` does not catch it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -118,23 +119,32 @@ def run(
     lock = DirectoryLock(settings.path())
     try:
         bound_socket(settings.host, settings.port).close()
-        with _signals_raise():
-            return _System(settings, options, say, on_ready, lock.fd).run()
+        with _Signals() as signals:
+            return _System(settings, options, say, on_ready, lock.fd, signals.check).run()
     finally:
         lock.close()
 
 
-class _signals_raise:  # noqa: N801 - a context manager used like a function
-    """In this context the first SIGINT or SIGTERM raises `Interrupted`; a second SIGINT kills."""
+class _Signals:
+    """In this context the first SIGINT or SIGTERM raises `Interrupted`; then SIGINT kills, SIGTERM is ignored."""
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
+        self._received = 0
         self._before = {
             number: signal.signal(number, self._first) for number in (signal.SIGINT, signal.SIGTERM)
         }
+        return self
 
     def _first(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        self._received = number
         raise Interrupted(number)
+
+    def check(self) -> None:
+        """Raise `Interrupted` again, if Python ignored it where it was raised, like in a finalizer."""
+        if self._received:
+            raise Interrupted(self._received)
 
     def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
@@ -151,12 +161,14 @@ class _System:
         say: Callable[..., None],
         on_ready: Callable[[str], None],
         lock_fd: int,
+        check_signals: Callable[[], None],
     ) -> None:
         self.settings = settings
         self.options = options
         self.say = say
         self.on_ready = on_ready
         self.lock_fd = lock_fd
+        self.check_signals = check_signals
         self.supervisor = Supervisor(lambda line: say("supervisor", line))
         self.url_file = settings.path("bridge.json")
 
@@ -172,6 +184,7 @@ class _System:
             rate = self.options.traffic if is_seeded(event_log) else 0.0
             traffic = BridgeTraffic(self.settings, rate, lambda: _now().timestamp())
             while True:
+                self.check_signals()
                 self.supervisor.check()
                 if (bridge := self.supervisor.roles[0].process) is not None:
                     said = traffic.ensure_on(self._url(), bridge.pid)
@@ -218,6 +231,7 @@ class _System:
         is_served = False
         is_ready = False
         while not (is_ready and progress.is_live):
+            self.check_signals()
             self.supervisor.check()
             progress.follow(CHECK_S)
             url = url or self._url()

@@ -1,5 +1,7 @@
-"""Progress of `recstream up`, read from the log: a failing log stops no role."""
+"""`recstream up`: its progress is read from the log, a failing log stops no role, and no signal is lost."""
 
+import contextlib
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,7 @@ import pytest
 
 from recstream.errors import LogUnavailable, OffsetOutOfRange
 from recstream.log import MODELS, EventLog, NewRecord, open_log, topic_specs
-from recstream.runtime.up import _ProgressFeed
+from recstream.runtime.up import Interrupted, _ProgressFeed, _Signals
 
 
 @pytest.fixture
@@ -48,3 +50,29 @@ def test_progress_is_read_again_after_the_log_could_not_be_read(
     assert said == [f"log: progress can't be read from the log, trying again: {error}"]
     assert progress._tail is not None
     assert embedded_log.high_watermark(MODELS, 0) in progress._tail.positions().values()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_what_survives_every_error(number: int) -> None:
+    with pytest.raises(Interrupted), _Signals(), contextlib.suppress(Exception):
+        signal.raise_signal(number)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_that_python_ignores_is_raised_at_the_next_check() -> None:
+    class Finalized:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    with _Signals() as signals:
+        signals.check()
+        Finalized()
+        with pytest.raises(Interrupted):
+            signals.check()
+
+
+def test_a_second_sigterm_does_not_disturb_the_end() -> None:
+    with _Signals():
+        with pytest.raises(Interrupted):
+            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
