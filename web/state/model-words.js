@@ -24,6 +24,7 @@ const NAMES = {
   content_weight: ["Weight of content", "Of items that share a brand, a category, words or attributes with the history."],
   content_unit: ["Scale of content", "Fitted in the training, so that content and taste are comparable."],
   behaviour_weight: ["Weight of behaviour", "Of items that the same people used."],
+  fold_in_version: ["Form of fold-in", "Version of the rules by which a user's factors are made from the history."],
   behaviour_version: ["Form of behaviour", "Version of the rules by which items that the same people used are found."],
   seed_decay: ["Decay of seeds", "Factor of an entry's weight in the behaviour score for each entry that counts more."],
   newcomer_content: ["Content of cold items", "Factor of the content score of items without events."],

@@ -16,6 +16,10 @@ from recstream.core.numeric.pool import open_pool
 from recstream.core.validation import CSRRows
 from recstream.errors import InvalidInput
 
+NEGLIGIBLE = np.float32(2.0**-100)
+"""Part of a row's largest weight below which an entry is negligible: it can change the last bit of a
+sum at most. Old entries decay to such weights, and numbers below 2^-126 take hundreds of cycles."""
+
 
 class UserFoldIn:
     """Solver for users; the items of a generation are the fixed side.
@@ -61,7 +65,7 @@ class UserFoldIn:
         self._weight = self._weights_of(item_counts)
         self._growing: tuple[GrowableArray, GrowableArray, GrowableArray] | None = None
 
-    def fold_in(self, rows: CSRRows, *, threads: int) -> Float32s:
+    def fold_in(self, rows: CSRRows, *, threads: int, skip_negligible: bool) -> Float32s:
         """Return the factors (b, d) of users with these histories; see `ALSModel.fold_in`."""
         plan = make_plan(
             rows,
@@ -73,6 +77,8 @@ class UserFoldIn:
             n_factors=self._n_factors,
             n_tasks=threads,
         )
+        if skip_negligible:
+            plan = replace(plan, rows=_without_negligible(rows))
         out = np.empty((len(rows), self._axes.factors.shape[1]), np.float32)
         with open_pool(threads) as pool:
             solve(plan, self._axes, out, pool=pool)
@@ -137,3 +143,14 @@ class UserFoldIn:
     def _weights_of(self, counts: Int64s) -> Float32s:
         """Return the separable weight of observed entries of items with these counts."""
         return count_weights(counts, self._mean_item_count, self._objective.positive_exponents[1])
+
+
+def _without_negligible(rows: CSRRows) -> CSRRows:
+    """Return rows in which negligible entries have weight 0."""
+    lengths = np.diff(rows.indptr)
+    is_filled = lengths > 0
+    if not is_filled.any():
+        return rows
+    largest = np.maximum.reduceat(rows.weights, rows.indptr[:-1][is_filled])
+    least = np.repeat(largest * NEGLIGIBLE, lengths[is_filled])
+    return replace(rows, weights=np.where(rows.weights < least, np.float32(0.0), rows.weights))

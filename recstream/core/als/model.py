@@ -177,7 +177,9 @@ class ALSModel:
             "missing_total": self.missing_total,
         }
 
-    def fold_in(self, interactions: object, *, threads: int = 1) -> Float32s:
+    def fold_in(
+        self, interactions: object, *, threads: int = 1, skip_negligible: bool = False
+    ) -> Float32s:
         """Return the factors of users with these histories.
 
         Exact (dual for up to `n_factors` entries, else primal), whatever solver the training
@@ -187,6 +189,8 @@ class ALSModel:
         ----------
         interactions : scipy sparse or CSRRows, (b, n_items)
             Weights of the histories; an empty row gives zeros. `CSRRows` are not checked again.
+        skip_negligible : bool
+            Leave out entries that have less than 2^-100 of the largest weight of their row.
 
         Returns
         -------
@@ -195,7 +199,9 @@ class ALSModel:
         rows = interactions
         if not isinstance(rows, CSRRows):
             rows = as_csr_rows(rows, "interactions", n_columns=self.n_items)
-        return self._items.fold_in(rows, threads=as_whole(threads, "threads", 1))
+        return self._items.fold_in(
+            rows, threads=as_whole(threads, "threads", 1), skip_negligible=skip_negligible
+        )
 
     def fold_in_items(
         self,

@@ -30,6 +30,9 @@ class ScoringParameters(msgspec.Struct, frozen=True, kw_only=True):
         Version of `recstream.core.neighbours.fit_behaviour`.
     seed_decay : float
         Of `recstream.core.neighbours.SeedRule`.
+    fold_in_version : int
+        Version of the fold-in of users for lists. From 2 on, negligible entries are left out
+        (`recstream.core.als.ALSModel.fold_in`).
     """
 
     popularity_unit: float = 1.0
@@ -41,6 +44,7 @@ class ScoringParameters(msgspec.Struct, frozen=True, kw_only=True):
     newcomer_share: float = 0.0
     behaviour_version: int = 1
     seed_decay: float = SeedRule().decay
+    fold_in_version: int = 1
 
     @classmethod
     def of(cls, hyperparameters: Mapping[str, Any]) -> ScoringParameters:

@@ -1,4 +1,9 @@
-"""Solve small positive definite systems by Cholesky, one system in each SIMD lane."""
+"""Solve small positive definite systems by Cholesky: one in each SIMD lane, or one alone.
+
+Both ways subtract the same products in the same order, so a system's solution has the same bits.
+"""
+
+import numpy as np
 
 from recstream.core.numeric.arrays import Float32s
 from recstream.core.numeric.jit import ZERO, compiled, helper
@@ -160,3 +165,89 @@ def _substitute(system: Float32s, right: Float32s, n: int) -> None:
         for k in range(i):
             at = k * LANES
             store(right, at, fma(minus, load(system, row + at), load(right, at)))
+
+
+@helper
+def clear_square(square: Float32s, stride: int, n: int) -> None:
+    """Set the system of `cholesky_solve_alone` to the identity."""
+    square[: n * stride] = 0.0
+    for i in range(n):
+        square[i * stride + i] = ONE
+
+
+@compiled
+def cholesky_solve_alone(  # noqa: C901, PLR0912 - calls with vectors cost registers
+    square: Float32s, stride: int, right: Float32s, n: int
+) -> None:
+    """Solve one positive definite system of size n by Cholesky; overwrites both arguments.
+
+    For few systems: `cholesky_solve` costs the same for one as for `LANES`.
+
+    Parameters
+    ----------
+    square : flat float32
+        Entry (i, j ≤ i) at ``i · stride + j``. The stride, and the number of rows, are multiples of LANES.
+    right : (≥ stride,) float32
+        The right side; receives the solution.
+    """
+    tile = np.empty(LANES, np.float32)
+    halfway = np.empty(stride, np.float32)
+    for i in range(n):
+        for j in range(i):
+            square[j * stride + i] = square[i * stride + j]
+    for i in range(n, (n + 3) // 4 * 4):
+        square[i * stride : (i + 1) * stride] = 0.0
+        square[i * stride + i] = ONE
+        for j in range(i):
+            square[j * stride + i] = 0.0
+    for j in range(0, n, 4):
+        start = j // LANES * LANES
+        for at in range(start, n, LANES):
+            _subtract_rows(square, stride, j, at)
+        for row in range(j, j + 4):
+            inverse = divide(splat(ONE), square_root(splat(square[row * stride + row])))
+            for at in range(start, n, LANES):
+                values = multiply(load(square, row * stride + at), inverse)
+                store(square, row * stride + at, values)
+                for below in range(row + 1, j + 4):
+                    minus = negate(splat(square[row * stride + below]))
+                    rest = fma(minus, values, load(square, below * stride + at))
+                    store(square, below * stride + at, rest)
+            store(tile, 0, inverse)
+            square[row * stride + row] = tile[0]
+    for k in range(n):
+        value = right[k] * square[k * stride + k]
+        halfway[k] = value
+        for at in range(k // LANES * LANES, n, LANES):
+            minus = negate(load(square, k * stride + at))
+            store(right, at, fma(minus, splat(value), load(right, at)))
+        for i in range(k + 1, n):
+            square[i * stride + k] = square[k * stride + i]
+    for back in range(n):
+        i = n - 1 - back
+        value = halfway[i] * square[i * stride + i]
+        right[i] = value
+        minus = negate(splat(value))
+        for at in range(0, i, LANES):
+            store(halfway, at, fma(minus, load(square, i * stride + at), load(halfway, at)))
+
+
+@helper
+def _subtract_rows(square, stride, j, at):  # type: ignore[no-untyped-def]  # vectors
+    """Subtract the products of the rows above j from a block of rows j to j + 3."""
+    here = j * stride + at
+    a0 = load(square, here)
+    a1 = load(square, here + stride)
+    a2 = load(square, here + 2 * stride)
+    a3 = load(square, here + 3 * stride)
+    for k in range(j):
+        values = load(square, k * stride + at)
+        by = k * stride + j
+        a0 = fma(negate(splat(square[by])), values, a0)
+        a1 = fma(negate(splat(square[by + 1])), values, a1)
+        a2 = fma(negate(splat(square[by + 2])), values, a2)
+        a3 = fma(negate(splat(square[by + 3])), values, a3)
+    store(square, here, a0)
+    store(square, here + stride, a1)
+    store(square, here + 2 * stride, a2)
+    store(square, here + 3 * stride, a3)

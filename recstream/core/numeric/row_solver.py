@@ -8,17 +8,23 @@ With ``B = √w z D^-½`` (n × d) it is solved as
 * the primal, ``x = D^-½ (I + BᵀB)⁻¹ Bᵀ √w t``, a d × d system, by `solve_primal`.
 
 A row's loss is ``Σ w t² - (Σ w t z)ᵀ x``. One small system can't fill the SIMD units, so one system
-lies in each lane.
+lies in each lane. Where most lanes would be empty, rows are solved one by one (`ALONE`), with the same
+bits.
 """
 
-# ruff: noqa: C901, PLR0912  (an inner loop is one function: calls with vectors cost registers)
+# ruff: noqa: C901, PLR0912, PLR0915  (an inner loop is one function: calls with vectors cost registers)
 
 import math
 
 import numpy as np
 
 from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s
-from recstream.core.numeric.cholesky import cholesky_solve, clear_systems
+from recstream.core.numeric.cholesky import (
+    cholesky_solve,
+    cholesky_solve_alone,
+    clear_square,
+    clear_systems,
+)
 from recstream.core.numeric.jit import ZERO, compiled, helper
 from recstream.core.numeric.simd import (
     LANES,
@@ -43,6 +49,8 @@ from recstream.core.numeric.tiles import (
 
 ONE = 1.0
 ONE32 = np.float32(1.0)
+ALONE = 16
+"""The rows of a group are solved one by one if their number times this is at most the systems' size."""
 CHUNK = 64
 """Entries of a row that the primal multiplies at a time; they stay in the L1 cache."""
 
@@ -91,6 +99,8 @@ def solve_dual(
     for row in order:
         longest = max(longest, indptr[row + 1] - indptr[row])
     padded = (longest + GROUP - 1) // GROUP * GROUP
+    stride = (longest + LANES - 1) // LANES * LANES
+    square, alone = np.empty(stride * stride, np.float32), np.empty(stride, np.float32)
     system = np.empty(longest * (longest + 1) // 2 * LANES, np.float32)
     right = np.empty(longest * LANES, np.float32)
     roots = np.empty(padded * LANES, np.float32)
@@ -105,7 +115,9 @@ def solve_dual(
         size = ZERO
         for row in group:
             size = max(size, indptr[row + 1] - indptr[row])
-        clear_systems(system, right, size)
+        is_alone = len(group) * ALONE <= size
+        if not is_alone:
+            clear_systems(system, right, size)
         for lane in range(len(group)):
             row = group[lane]
             start = indptr[row]
@@ -118,6 +130,8 @@ def solve_dual(
                 target = targets[start + a] if has_targets else ONE32
                 right[a * LANES + lane] = root * target
                 _scale_row(z, item * width, root, inverse, scaled, a * width)
+            if is_alone:
+                clear_square(square, stride, n)
             for at in range(n * width, (n + GROUP - 1) // GROUP * GROUP * width, LANES):
                 store(scaled, at, zero())
             for i in range(0, n, DOT_ROWS):
@@ -126,8 +140,14 @@ def solve_dual(
                     for k in range(i, min(i + DOT_ROWS, n)):
                         at = (k * (k + 1) // 2 + j) * LANES + lane
                         for m in range(min(4, k - j + 1)):
-                            system[at + m * LANES] += tile[(k - i) * 4 + m]
-        cholesky_solve(system, right, size)
+                            if is_alone:
+                                square[k * stride + j + m] += tile[(k - i) * 4 + m]
+                            else:
+                                system[at + m * LANES] += tile[(k - i) * 4 + m]
+            if is_alone:
+                _solve_alone(square, stride, alone, n, right, lane)
+        if not is_alone:
+            cholesky_solve(system, right, size)
         for lane in range(len(group)):
             row = group[lane]
             start = indptr[row]
@@ -195,10 +215,12 @@ def solve_primal(
     for a in range(CHUNK):
         offsets[a] = a * stride
     gramian = np.empty(wide * wide, np.float32)
-    total = np.empty(wide, np.float32)
+    total, alone = np.empty(wide, np.float32), np.empty(wide, np.float32)
     for first in range(0, len(order), LANES):
         group = order[first : first + LANES]
-        clear_systems(system, right, d)
+        is_alone = len(group) * ALONE <= d
+        if not is_alone:
+            clear_systems(system, right, d)
         for lane in range(len(group)):
             row = group[lane]
             _whitening(spectrum, ridge[row], inverse)
@@ -225,15 +247,18 @@ def solve_primal(
                         outer_tile(scaled, i, 1, stride, scaled, j, stride, n, gramian, at, wide)
             loss[row] = observed
             for i in range(d):
-                right[i * LANES + lane] = total[i]
+                # The loss needs the right side again: keep it in the output row.
+                right[i * LANES + lane] = out[row * width + i] = total[i]
+                if is_alone:
+                    gramian[i * wide + i] += ONE32
+                    continue
                 at = i * (i + 1) // 2 * LANES + lane
                 for j in range(i + 1):
                     system[at + j * LANES] += gramian[i * wide + j]
-        # The loss needs the right sides again: keep them in the output rows.
-        for lane in range(len(group)):
-            for k in range(d):
-                out[group[lane] * width + k] = right[k * LANES + lane]
-        cholesky_solve(system, right, d)
+            if is_alone:
+                _solve_alone(gramian, wide, alone, d, right, lane)
+        if not is_alone:
+            cholesky_solve(system, right, d)
         for lane in range(len(group)):
             row = group[lane]
             _whitening(spectrum, ridge[row], inverse)
@@ -245,6 +270,18 @@ def solve_primal(
             for k in range(d, width):
                 out[row * width + k] = 0.0
             loss[row] -= explained
+
+
+@helper
+def _solve_alone(
+    square: Float32s, stride: int, alone: Float32s, n: int, right: Float32s, lane: int
+) -> None:
+    """Solve one system whose right side is in a lane, and write the solution there."""
+    for i in range(n):
+        alone[i] = right[i * LANES + lane]
+    cholesky_solve_alone(square, stride, alone, n)
+    for i in range(n):
+        right[i * LANES + lane] = alone[i]
 
 
 @helper

@@ -215,7 +215,8 @@ def _fold_in(
         n_factors = generation.index.n_factors
         nothing = np.zeros((len(rows), n_factors), np.float32)
         return nothing, np.zeros(len(rows), np.bool_)
-    factors = generation.model.fold_in(rows, threads=threads)
+    skip_negligible = generation.scoring.fold_in_version > 1
+    factors = generation.model.fold_in(rows, threads=threads, skip_negligible=skip_negligible)
     if gain != 1.0:
         factors *= np.float32(gain)
     return factors, np.asarray(factors.any(axis=1))

@@ -47,6 +47,8 @@ Build = Callable[..., Interactions]
 """Makes the interactions of a training; see `build_dataset`."""
 WARM_ITERATIONS = 4
 """Iterations of a warm start, which needs fewer than a random start."""
+FOLD_IN_VERSION = 2
+"""Of new generations; see `recstream.core.generation.ScoringParameters`."""
 MAX_RARE_USERS = 20
 """Items with at most this many users are pulled towards their content's factors after training."""
 _NOT_ALS_OPTIONS = frozenset(
@@ -60,6 +62,7 @@ _NOT_ALS_OPTIONS = frozenset(
         "behaviour_weight",
         "behaviour_version",
         "seed_decay",
+        "fold_in_version",
         "popularity_weight",
         "popularity_unit",
         "popularity_version",
@@ -149,6 +152,7 @@ def hyperparameters(settings: Settings, tuned: Mapping[str, Any] | None = None) 
         "behaviour_weight": BEHAVIOUR_WEIGHT,
         "behaviour_version": BEHAVIOUR_VERSION,
         "seed_decay": SeedRule().decay,
+        "fold_in_version": FOLD_IN_VERSION,
         "content": True,
         "category_grammar": CATEGORY_GRAMMAR,
         "hold_out": True,

@@ -10,7 +10,12 @@ import numpy as np
 import pytest
 
 import recstream.core
-from recstream.core.numeric.cholesky import cholesky_solve, clear_systems
+from recstream.core.numeric.cholesky import (
+    cholesky_solve,
+    cholesky_solve_alone,
+    clear_square,
+    clear_systems,
+)
 from recstream.core.numeric.conjugate_gradients import cg_steps
 from recstream.core.numeric.jit import bind_cache, compiled, sources_digest
 from recstream.core.numeric.neighbour_tables import replace_lists
@@ -126,6 +131,29 @@ def test_systems_side_by_side_are_solved_as_if_alone(n):
 
     expected = np.linalg.solve(systems, sides[..., None])[..., 0]
     np.testing.assert_allclose(right.T, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 15, 16, 17, 33, 64, 70])
+def test_a_system_solved_alone_has_the_bits_of_one_side_by_side_with_others(n):
+    generator = np.random.default_rng(n)
+    near = generator.standard_normal((n, n + 3)).astype(np.float32)
+    system, right = np.eye(n, dtype=np.float32) + near @ near.T, near[:, 0].copy()
+    packed = np.empty((n * (n + 1) // 2, LANES), np.float32)
+    rights = np.empty((n, LANES), np.float32)
+    clear_systems(packed.reshape(-1), rights.reshape(-1), n)
+    packed[:, 1], rights[:, 1] = system[np.tril_indices(n)], right
+    stride = -(-n // LANES) * LANES
+    square = np.full((stride, stride), np.nan, np.float32)
+    clear_square(square.reshape(-1), stride, n)
+    square[np.tril_indices(n)] = system[np.tril_indices(n)]
+    alone = np.full(stride, np.nan, np.float32)
+    alone[:n] = right
+
+    cholesky_solve(packed.reshape(-1), rights.reshape(-1), n)
+    cholesky_solve_alone(square.reshape(-1), stride, alone, n)
+
+    np.testing.assert_allclose(system @ alone[:n], right, rtol=1e-3, atol=1e-3)
+    assert alone[:n].tobytes() == rights[:, 1].tobytes()
 
 
 def test_a_kernel_without_a_place_for_its_cache_still_runs():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from recstream.core.als import ALSModel
 from recstream.core.generation import Generation
 from recstream.core.history.fold import Entry, History
 from recstream.core.neighbours.behaviour import WIDTH, Neighbours
@@ -43,6 +44,28 @@ def test_a_list_has_the_same_bits_alone_and_in_any_batch(generation):
         (alone,) = rank([each], generation, 12, HALF_LIFE_MS)
         assert alone.rows.tobytes() == batched.rows.tobytes()
         assert alone.scores.tobytes() == batched.scores.tobytes()
+
+
+@pytest.mark.parametrize(("version", "skips"), [(None, False), (1, False), (2, True)])
+def test_negligible_entries_are_left_out_from_version_2_of_the_fold_in_on(
+    version: int | None, skips: bool, monkeypatch: pytest.MonkeyPatch
+):
+    made, asked = trained(), []
+    chosen = {} if version is None else {"fold_in_version": version}
+    generation = Generation(
+        number=1, parent=None, offsets={}, hyperparameters=chosen, seed=0, items=ITEMS,
+        bias=np.zeros(N_ITEMS, np.float32), model=made.model,
+    )  # fmt: skip
+    fold_in = ALSModel.fold_in
+
+    def noted(model, rows, **options):
+        asked.append(options["skip_negligible"])
+        return fold_in(model, rows, **options)
+
+    monkeypatch.setattr(ALSModel, "fold_in", noted)
+    rank([history("u", 0, 2, 4)], generation, 10, HALF_LIFE_MS)
+
+    assert asked == [skips]
 
 
 @pytest.mark.parametrize(("version", "n_seeds"), [(None, RECENT), (1, RECENT), (2, 200)])
