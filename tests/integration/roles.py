@@ -37,12 +37,15 @@ class Role:
 
 
 def until(
-    condition: Callable[[], object], what: str, roles: Sequence[Role], seconds: float = 90
+    condition: Callable[[], object],
+    what: str | Callable[[], str],
+    roles: Sequence[Role],
+    seconds: float = 90,
 ) -> None:
     """Wait; when it takes too long, fail with the last words of the roles."""
 
     def tails() -> str:
         outputs = (f"--- {role.folder.name}\n{role.said()[-1500:]}" for role in roles)
-        return "\n".join([what, *outputs])
+        return "\n".join([what if isinstance(what, str) else what(), *outputs])
 
     wait_until(condition, tails, seconds)

@@ -303,7 +303,11 @@ def test_a_killed_worker_and_a_restarted_broker_lose_nothing_and_count_nothing_t
     urls = [bridge.url() for bridge in bridges]
     page = open_page(f"{urls[0]}/?user={WATCHED}")
     connection = page.locator("[data-part=connection-text]")
-    until(lambda: connection.inner_text() == "Live", "a page that is connected", roles)
+    until(
+        lambda: connection.inner_text() == "Live",
+        lambda: f"a page that is connected, not: {page.locator('header').inner_text()}",
+        roles,
+    )
     traffic = Traffic(urls)
     traffic.start()
     before = on_page(page)
