@@ -305,7 +305,7 @@ def test_a_killed_worker_and_a_restarted_broker_lose_nothing_and_count_nothing_t
     connection = page.locator("[data-part=connection-text]")
     until(
         lambda: connection.inner_text() == "Live",
-        lambda: f"a page that is connected, not: {page.locator('header').inner_text()}",
+        lambda: f"a page that is connected, not: {page.locator('header.top').inner_text()}",
         roles,
     )
     traffic = Traffic(urls)
