@@ -151,15 +151,28 @@ class Installation:
                 return
         sys.exit("the bridge did not start")
 
-    def ask(self, method: str, path: str, body: object = None) -> None:
-        """Send one request; errors raise."""
+    def ask(self, method: str, path: str, body: object = None) -> Any:
+        """Send one request and return its answer; errors raise."""
         request = urllib.request.Request(
             self._url + path,
             None if body is None else json.dumps(body).encode(),
             method=method,
             headers={"Content-Type": "application/json"},
         )
-        urllib.request.urlopen(request, timeout=30).close()
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            content = answer.read()
+        return json.loads(content) if content else None
+
+    def wait_for_a_delta(self, older: int) -> None:
+        """Wait until all events are in lists, and in a delta after this one."""
+        deadline = time.monotonic() + DEADLINE_S
+        while time.monotonic() < deadline:
+            roles = self.ask("GET", "/health/ready")["roles"]
+            is_idle = not any(each.get("lag", 0) for each in roles.values())
+            if is_idle and self.ask("GET", "/v1/pipeline")["delta"] > older:
+                return
+            time.sleep(0.1)
+        sys.exit("no delta followed the last event")
 
     def run(self, *arguments: str) -> str:
         """Run one command on the data folder; return what it prints."""
@@ -206,8 +219,9 @@ def main() -> None:
             for event in events[45:]:
                 shop.ask("POST", "/v1/events", event)
             shop.run("steering", "clear")
+            newest = shop.ask("GET", "/v1/pipeline")["delta"]
             shop.ask("POST", "/v1/events", {"type": "click", "user": "u3", "item": "p70"})
-            time.sleep(3)  # lists and deltas of the last events
+            shop.wait_for_a_delta(newest)
             shop.run("checkpoint", "create")
         finally:
             shop.stop()

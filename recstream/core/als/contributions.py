@@ -127,7 +127,10 @@ def _padded(length: int) -> int:
 
 @helper
 def _add_gramian(left: Float64s, right: Float64s, length: int, upper: Float64s, width: int) -> None:
-    """Add ``left[k, a] · right[k, b]`` to ``upper[a, b]``, k < `length` in order, for b ≥ a and tiles around."""
+    """Add ``left[k, a] · right[k, b]`` to ``upper[a, b]``, k < `length` in order, for b ≥ a.
+
+    Tiles on the diagonal also write below it, where nothing is read.
+    """
     for a in range(0, width, PRODUCT_ROWS):
         for b in range(a // PRODUCT_COLUMNS * PRODUCT_COLUMNS, width, PRODUCT_COLUMNS):
             add_products(left, a, 1, width, right, b, width, length, upper, a * width + b, width)

@@ -180,7 +180,7 @@ class ALSModel:
     def fold_in(
         self, interactions: object, *, threads: int = 1, skip_negligible: bool = False
     ) -> Float32s:
-        """Return the factors of users with these histories.
+        """Return the factors (b, n_factors) of users with these histories.
 
         Exact (dual for up to `n_factors` entries, else primal), whatever solver the training
         used. A row's bits depend on that row alone: not on the others, nor on `threads`.
@@ -190,11 +190,7 @@ class ALSModel:
         interactions : scipy sparse or CSRRows, (b, n_items)
             Weights of the histories; an empty row gives zeros. `CSRRows` are not checked again.
         skip_negligible : bool
-            Leave out entries that have less than 2^-100 of the largest weight of their row.
-
-        Returns
-        -------
-        (b, n_factors) float32
+            Leave out entries of less than 2^-100 of their row's largest weight.
         """
         rows = interactions
         if not isinstance(rows, CSRRows):

@@ -13,4 +13,5 @@ from recstream.core.neighbours.behaviour import (
     gather,
     seed_weights,
 )
-from recstream.core.numeric.neighbour_tables import WIDTH, WINDOW, SeedRule
+from recstream.core.neighbours.co_occurrence import WINDOW
+from recstream.core.numeric.neighbour_tables import WIDTH, SeedRule

@@ -18,18 +18,20 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from recstream.core.numeric.arrays import Float32s, Float64s, GrowableArray, Int32s, Int64s
-from recstream.core.numeric.neighbour_tables import (
+from recstream.core.neighbours.co_occurrence import (
     PROXIMITY,
     TOGETHER,
-    WIDTH,
     WINDOW,
+    fill_behaviour,
+    skew,
+)
+from recstream.core.numeric.arrays import Float32s, Float64s, GrowableArray, Int32s, Int64s
+from recstream.core.numeric.neighbour_tables import (
+    WIDTH,
     SeedRule,
     append_contributions,
     count_tied,
-    fill_behaviour,
     replace_lists,
-    skew,
     sum_by_row,
     write_seed_weights,
 )

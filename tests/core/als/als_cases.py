@@ -78,3 +78,9 @@ def solve_users(
     assert not out[:, d:].any()
     rotate(out, rotation.T, np.arange(len(out)))
     return out[:, :d], solved.loss
+
+
+def checkerboard(n: int = 40) -> sp.csr_matrix:
+    """Even users have the even items and odd users the odd ones; the diagonal is withheld."""
+    users, items = np.indices((n, n))
+    return sp.csr_matrix(((users % 2 == items % 2) & (users != items)).astype(np.float32))

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 
 from recstream.core.columns import IdTable
 from recstream.core.history import Entry, History, history_rows, matrix_row
+from recstream.core.history.fold import Page
 
 INDEX = IdTable([f"p{n}" for n in (3, 0, 7, 1)])
 HALF_LIFE_MS = 1e3
@@ -49,3 +50,30 @@ def test_rows_of_a_batch_and_of_one_history_are_those_of_the_definition(given_en
         assert list(zip(columns[part].tolist(), weights[part], strict=True)) == expected
         alone = matrix_row(history, INDEX.rows, HALF_LIFE_MS)
         assert list(zip(alone[0].tolist(), alone[1], strict=True)) == expected
+
+
+def columns_of(history, index):
+    return matrix_row(history, index.rows, HALF_LIFE_MS)[0].tolist()
+
+
+def test_what_a_page_keeps_is_used_for_its_own_index_alone():
+    page = Page({item: Entry(item, 1.0, 0, 1, 0, 1) for item in ("p1", "p2")})
+    history = History("u", pages=(page,))
+    one, other = IdTable(["p1", "p2"]), IdTable(["p0", "p2", "p1"])
+
+    assert columns_of(history, one) == [0, 1]
+    assert columns_of(history, other) == [1, 2]
+    assert columns_of(history, one) == [0, 1]
+    assert matrix_row(history, {"p2": 7}, HALF_LIFE_MS)[0].tolist() == [7]
+
+
+def test_a_kept_page_follows_the_ids_that_its_index_gains_and_loses():
+    page = Page({item: Entry(item, 1.0, 0, 1, 0, 1) for item in ("p1", "p2")})
+    history = History("u", pages=(page,))
+    index = IdTable(["p1"])
+
+    assert columns_of(history, index) == [0]
+    index.add(["p2"])
+    assert columns_of(history, index) == [0, 1]
+    index.erase(0)
+    assert columns_of(history, index) == [1]

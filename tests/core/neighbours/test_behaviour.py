@@ -17,13 +17,8 @@ from recstream.core.neighbours.behaviour import (
     gather,
     seed_weights,
 )
-from recstream.core.numeric.neighbour_tables import (
-    MAX_SEEDS,
-    REACH,
-    RECENT,
-    WINDOW,
-    write_contributions,
-)
+from recstream.core.neighbours.co_occurrence import REACH, WINDOW
+from recstream.core.numeric.neighbour_tables import MAX_SEEDS, RECENT, write_contributions
 from recstream.errors import InvalidInput
 
 
