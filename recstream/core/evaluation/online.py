@@ -26,11 +26,13 @@ class RankHistogram:
     def __init__(self, window: int = WINDOW_EVENTS) -> None:
         self._counts: dict[int, int] = {}
         self._newest: deque[int] = deque(maxlen=window)
+        self._recent: PrequentialScore | None = None
 
     def add(self, rank: int) -> None:
         """Count an event whose item had a rank; 0 if it was not listed."""
         self._counts[rank] = self._counts.get(rank, 0) + 1
         self._newest.append(rank)
+        self._recent = None
 
     def total(self) -> PrequentialScore:
         """Return the score of all events; it does not depend on their order."""
@@ -38,7 +40,9 @@ class RankHistogram:
 
     def recent(self) -> PrequentialScore:
         """Return the score of the newest events."""
-        return _score(Counter(self._newest))
+        if self._recent is None:  # else an older generation's, which gets no more events
+            self._recent = _score(Counter(self._newest))
+        return self._recent
 
 
 def _score(counts: Mapping[int, int]) -> PrequentialScore:

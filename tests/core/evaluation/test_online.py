@@ -37,6 +37,8 @@ def test_the_window_forgets_what_the_total_keeps() -> None:
     assert histogram.recent().hits == dict.fromkeys(CUTS, 0.0)
     assert histogram.recent().events == 2
     assert histogram.total().hits[5] == pytest.approx(1 / 3)
+    histogram.add(1)
+    assert histogram.recent().hits == dict.fromkeys(CUTS, 0.5)
 
 
 @given(st.lists(st.integers(0, 30), max_size=50))
