@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 REFRESH_USERS = 16
 """Users refreshed between two groups of records, which then wait about 10 ms."""
-FOLDING_SHARE = 4.0
+FOLDING_SHARE = 15.0
 """While records wait, folding gets this many times the time that lists get."""
 KERNELS_S = 5.0
 """Longest wait for kernels to be loaded before records are read."""

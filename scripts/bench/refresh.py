@@ -36,7 +36,10 @@ from recstream.process import new_event_loop
 EVENTS_A_USER = 5
 N_ITEMS, N_KINDS = 9000, 90
 START_MS = 1_700_000_000_000
-SILENCE_S = 5.0
+SILENCE_S = 20.0
+"""Time without a new list after which there are no more; the first waits for the generation to be read."""
+MAX_REFRESH_USERS = 1_000_000
+"""Greatest value of the setting."""
 
 
 class Counter(threading.Thread):
@@ -64,7 +67,7 @@ class Counter(threading.Thread):
         return len(self._users)
 
     def run(self) -> None:
-        """Count until no user was new for some seconds."""
+        """Count until no user was new for some time after the announcement."""
         while not self.announced or time.monotonic() - self.newest < SILENCE_S:
             for record in self._tail.poll(0.2, 5000):
                 if record.value and _generation(record.topic, record.value) > self._older:
@@ -74,7 +77,8 @@ class Counter(threading.Thread):
     def _take(self, topic: str, key: bytes | None) -> None:
         now = time.monotonic()
         if topic == MODELS:
-            self.announced = self.announced or now
+            if not self.announced:
+                self.announced = self.newest = now
         elif key is not None and key not in self._users:
             self._users.add(key)
             self.newest = now
@@ -110,16 +114,26 @@ def _n_lists(log: ReadableLog) -> int:
     return sum(log.high_watermark(*tp) for tp in _partitions(log, RECOMMENDATIONS))
 
 
+def wait_until_calm(log: ReadableLog) -> None:
+    """Wait until no lists come: trainings meanwhile have them made again, too."""
+    n_lists, since = -1, time.monotonic()
+    while time.monotonic() - since < SILENCE_S:
+        time.sleep(1.0)
+        if (n := _n_lists(log)) != n_lists:
+            n_lists, since = n, time.monotonic()
+
+
 def run(directory: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Return times and counts of one refresh."""
     prepare(directory)
     add_users(directory, options.n_users)
-    os.environ["RECSTREAM_REFRESH_USERS"] = str(options.n_users + options.users)
+    n_refreshed = min(MAX_REFRESH_USERS, options.n_users + options.users)
+    os.environ["RECSTREAM_REFRESH_USERS"] = str(n_refreshed)
     with roles(directory) as (url, supervisor), asyncio.Runner(loop_factory=new_event_loop) as loop:
         wait_until_live(url)
         with closing(EmbeddedLog(directory / "log.db")) as log:
             wait_for(lambda: _n_lists(log), lambda n: n >= options.n_users, deadline_s=3600)
-            time.sleep(SILENCE_S)
+            wait_until_calm(log)
             calm = loop.run(measure(url, options.rate, options, supervisor))
             counter = Counter(log, fetch(f"{url}/v1/pipeline")["generation"])
             counter.start()

@@ -33,7 +33,7 @@ MAX_TOGETHER = 256
 SPACING_S = 0.003
 """Least time from an append to the next one, for each of its events: an append wakes worker and
 bridge, which costs more than an event."""
-MAX_SPACING_S = 0.008
+MAX_SPACING_S = 0.016
 MAX_WAITING = 1024
 """If more requests wait, the next ones go through Flask, which refuses what is too much."""
 _HEAD = re.compile(

@@ -1,12 +1,12 @@
 """Read queries of the embedded log: a partition's offsets, and its records segment by segment."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from sqlite3 import Connection
 
 from recstream.errors import NotFound
 from recstream.log.embedded.segments import unpack
 from recstream.log.embedded.storage import Head
-from recstream.log.port import Record
+from recstream.log.port import Record, TopicPartition
 
 MAX_READ_BYTES = 8 << 20
 """A read stops after this many bytes, even if fewer records than asked for were found."""
@@ -20,6 +20,19 @@ def find_head(connection: Connection, topic: str, partition: int) -> Head:
     if row is None:
         raise NotFound(f"{topic}[{partition}] is not in the log; create the topic first")
     return Head(*row)
+
+
+def find_unread(
+    connection: Connection, positions: Mapping[TopicPartition, int]
+) -> dict[TopicPartition, Head]:
+    """Return the rows of the partitions that have records from their position on."""
+    return {
+        TopicPartition(topic, partition): Head(key, low, next_)
+        for topic, partition, key, low, next_ in connection.execute(
+            "SELECT topic, partition, id, low, next FROM heads"
+        )
+        if positions.get((topic, partition), next_) < next_  # type: ignore[call-overload]  # equal keys
+    }
 
 
 def scan(

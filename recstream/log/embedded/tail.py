@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 
 from recstream.log.embedded.notify import Waiter
-from recstream.log.embedded.reads import find_head, scan
+from recstream.log.embedded.reads import find_head, find_unread, scan
 from recstream.log.embedded.storage import Storage
 from recstream.log.port import Record, TopicPartition
 
@@ -53,13 +53,14 @@ class EmbeddedTail:
         records: list[Record] = []
         is_at_end = True
         with self._storage.read() as connection:
-            tps = list(self._positions)
+            unread = find_unread(connection, self._positions)
+            tps = list(self._positions) if unread else []
             for at in range(len(tps)):
                 tp = tps[(self._first + at) % len(tps)]
-                head = find_head(connection, *tp)
-                position = max(self._positions[tp], head.low)
-                if position >= head.next:
+                head = unread.get(tp)
+                if head is None:
                     continue
+                position = max(self._positions[tp], head.low)
                 left = max_records - len(records)
                 for found in scan(connection, *tp, head, position):
                     records += found[:left]
