@@ -21,6 +21,7 @@ CHUNK = 64
 """Entries of a history whose products are added at a time; they stay in the nearest caches."""
 
 
+@compiled
 def history_contributions(
     columns: Int32s,
     weights: Float32s,
@@ -40,11 +41,19 @@ def history_contributions(
     terms : (6,) float64
         Constants of the objective, see `row_terms`.
     """
-    scale, ridge, missing = np.empty((3, 1), np.float32)
+    scale, ridge, missing = (
+        np.empty(1, np.float32),
+        np.empty(1, np.float32),
+        np.empty(1, np.float32),
+    )
     bounds = np.array([0, len(columns)])
     row_terms(bounds, columns, weights, item_weight, mean, terms, scale, ridge, missing)
-    entry_weights = (scale * weights * item_weight[columns]).astype(np.float64)
-    diagonal = (spectrum + ridge).astype(np.float64)
+    entry_weights = np.empty(len(columns))
+    for i in range(len(columns)):
+        entry_weights[i] = scale[0] * weights[i] * item_weight[columns[i]]
+    diagonal = np.empty(len(spectrum))
+    for k in range(len(spectrum)):
+        diagonal[k] = spectrum[k] + ridge[0]
     return score_contributions(factors, columns, entry_weights, items, diagonal)
 
 

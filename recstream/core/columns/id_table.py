@@ -23,6 +23,9 @@ _CHUNK = 1 << 16
 _LINE_BREAK = 10
 
 
+_KEPT_NAMES = 1 << 16
+
+
 class JoinedIds(NamedTuple):
     """Ids as one block of UTF-8, and the end of each."""
 
@@ -118,9 +121,7 @@ class IdTable(Sequence[str]):
         return cls(ids)
 
     _shared: tuple[UInt8s, Int64s] = (np.empty(0, np.uint8), np.empty(0, np.int64))
-    _views: tuple[object, memoryview, memoryview] = (None, memoryview(b""), memoryview(b""))
-    """For `names`, the block and the ends of a state: slices of a memoryview take a third of an
-    array's time."""
+    _names: _Names | None = None
 
     @property
     def _slots(self) -> UInt32s:
@@ -195,13 +196,11 @@ class IdTable(Sequence[str]):
 
     def names(self, rows: Iterable[int]) -> list[str]:
         """Return the ids of rows. Safe while another thread adds ids."""
-        state, block, ends = self._views
-        if state is not self.state:
-            # The state is read first: what another thread adds meanwhile makes these views old.
-            state = self.state
-            block, ends = self.block.data, self.ends.data
-            self._views = state, block, ends
-        return [str(block[ends[row - 1] if row else 0 : ends[row]], "utf-8") for row in rows]
+        names = self._names
+        if names is None or names.state is not self.state:
+            # The state is read first: what another thread adds meanwhile makes these names old.
+            names = self._names = _Names(self.state, self.block.data, self.ends.data)
+        return [names[row] for row in rows]
 
     def rows_of(self, ids: Sequence[str]) -> Int32s:
         """Return the row of each id; -1 for unknown ids. Safe while another thread adds ids."""
@@ -253,6 +252,25 @@ class IdTable(Sequence[str]):
         self._index = self._slots.copy()
         self._is_shared = False
         self.state = object()
+
+
+class _Names(dict[int, str]):
+    """The ids of rows, of one state of a table; the first `_KEPT_NAMES` that were asked for are kept."""
+
+    __slots__ = ("block", "ends", "state")
+
+    def __init__(self, state: object, block: memoryview, ends: memoryview) -> None:
+        super().__init__()
+        self.state = state
+        self.block = block  # slices of a memoryview take a third of an array's time
+        self.ends = ends
+
+    def __missing__(self, row: int) -> str:
+        ends = self.ends
+        name = str(self.block[ends[row - 1] if row else 0 : ends[row]], "utf-8")
+        if len(self) < _KEPT_NAMES:
+            self[row] = name
+        return name
 
 
 class IdRows(Mapping[str, int]):

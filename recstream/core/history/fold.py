@@ -17,14 +17,14 @@ import hashlib
 import math
 import zlib
 from collections.abc import Iterable, Iterator
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import numpy as np
 
 from recstream.core.events import EVENT_TYPES, Event, EventWeights, event_weight, timestamp_ms
+from recstream.core.history.pages import Page, page_of, split
 from recstream.core.history.profile import Pairs, kept_context, merged
-from recstream.core.numeric.arrays import Int64s
 
 PAGE_ENTRIES = 32
 CHUNK_IDS = 32
@@ -101,19 +101,6 @@ class RatedEntry(Entry, frozen=True, array_like=True, gc=False):
 
     rating_weight: Weight = 0.0
     rated_at_ms: Int64 = -1
-
-
-class Page(dict[str, Entry]):
-    """Entries by item id, in the order of the items' first events. Never changed in place.
-
-    Attributes
-    ----------
-    columns : PageColumns
-        The same as arrays, kept by `recstream.core.history.matrix`; not set at first.
-    """
-
-    __slots__ = ("columns",)
-    columns: Any
 
 
 class History(msgspec.Struct, frozen=True, gc=False):
@@ -253,13 +240,15 @@ def _put(
     """
     pages, n_pages = history.pages, len(history.pages)
     page = Page(pages[number])
+    if (columns := getattr(pages[number], "columns", None)) is not None:
+        page.before = columns, item
     if entry is None:
         page.pop(item, None)
     else:
         page[item] = entry
     n_items = history.n_items + len(page) - len(pages[number])
     pages = (page,) if n_pages == 1 else (*pages[:number], page, *pages[number + 1 :])
-    return (_split(pages) if n_items > PAGE_ENTRIES * n_pages else pages), n_items
+    return (split(pages) if n_items > PAGE_ENTRIES * n_pages else pages), n_items
 
 
 def _count_impressions(history: History, event: Event, offset: int, index: int) -> History:
@@ -360,38 +349,6 @@ def _contains(window: bytes, token: bytes) -> bool:
     while at % ID_BYTES and at >= 0:
         at = window.find(token, at + 1)
     return at >= 0
-
-
-def page_of(item: str, n_pages: int) -> int:
-    """Return the page of an item: linear hashing (Litwin 1980) over a CRC of its id."""
-    if n_pages == 1:
-        return 0
-    half = 1 << (n_pages.bit_length() - 1)
-    number = zlib.crc32(item.encode()) & (2 * half - 1)  # `item_hash`
-    return number if number < n_pages else number - half
-
-
-def item_hash(item: str) -> int:
-    """Return the hash of an item from which its page follows."""
-    return zlib.crc32(item.encode())
-
-
-def pages_of(hashes: Int64s, n_pages: Int64s) -> Int64s:
-    """Return the page of each item, by its hash and the number of pages of its history."""
-    half = np.left_shift(1, np.frexp(n_pages)[1] - 1)
-    numbers = hashes & (2 * half - 1)
-    pages: Int64s = np.where(numbers < n_pages, numbers, numbers - half)
-    return pages
-
-
-def _split(pages: tuple[dict[str, Entry], ...]) -> tuple[dict[str, Entry], ...]:
-    """Return pages with the next one in turn split in two."""
-    n_pages = len(pages)
-    number = n_pages - (1 << (n_pages.bit_length() - 1))
-    kept, moved = Page(), Page()
-    for item, entry in pages[number].items():
-        (moved if page_of(item, n_pages + 1) == n_pages else kept)[item] = entry
-    return (*pages[:number], kept, *pages[number + 1 :], moved)
 
 
 def seen_items(history: History) -> set[str]:

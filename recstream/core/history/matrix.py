@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from recstream.core.columns import IdRows
-from recstream.core.history.fold import FADE_ENTRIES, Entry, History, Page
+from recstream.core.history.fold import FADE_ENTRIES, Entry, History
+from recstream.core.history.pages import Page
 from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s, csr_of
 from recstream.core.numeric.jit import compiled, helper, interpretable_below
 
@@ -89,24 +90,43 @@ def _page_columns(
     pages: Sequence[Mapping[str, Entry]], index: Mapping[str, int]
 ) -> list[PageColumns]:
     """Return the arrays of pages; a `Page` keeps them until the index changes."""
-    state = index.state if isinstance(index, IdRows) else None
-    found: list[PageColumns | None] = [getattr(page, "columns", None) for page in pages]
-    missing = [at for at, each in enumerate(found) if each is None or each.state is not state]
-    if missing:
-        for at, new in zip(
-            missing, _new_columns([pages[at] for at in missing], index), strict=True
-        ):
-            found[at] = new
-            page = pages[at]
-            if state is not None and isinstance(page, Page):
-                page.columns = new._replace(state=state)
-    return [each for each in found if each is not None]
+    if not isinstance(index, IdRows):
+        return _new_columns(pages, index, None)
+    state = index.state
+    kept = [_kept_columns(page, index, state) for page in pages]
+    missing = [page for page, each in zip(pages, kept, strict=True) if each is None]
+    new = iter(_new_columns(missing, index, state))
+    found = [each or next(new) for each in kept]
+    for page, columns in zip(pages, found, strict=True):
+        if isinstance(page, Page):
+            page.columns, page.before = columns, None
+    return found
+
+
+def _kept_columns(page: Mapping[str, Entry], index: IdRows, state: object) -> PageColumns | None:
+    """Return the arrays that a page has, or those that follow from the page before; None without."""
+    columns: PageColumns | None = getattr(page, "columns", None)
+    if columns is not None:
+        return columns if columns.state is state else None
+    before, item = getattr(page, "before", None) or (_NOTHING, "")
+    entry = page.get(item)
+    if before.state is not state or entry is None:
+        return None
+    n, at = len(before.rows), list(page).index(item)
+    rows, weights, at_ms = (np.empty(len(page), each.dtype) for each in before[:3])
+    rows[:n], weights[:n], at_ms[:n] = before[:3]
+    if at == n:
+        rows[at] = index.rows_of([item])[0]
+    weights[at], at_ms[at] = entry.weight, entry.at_ms
+    return PageColumns(rows, weights, at_ms, state)
 
 
 def _new_columns(
-    pages: Sequence[Mapping[str, Entry]], index: Mapping[str, int]
+    pages: Sequence[Mapping[str, Entry]], index: Mapping[str, int], state: object
 ) -> list[PageColumns]:
-    """Return the arrays of pages, without a state."""
+    """Return the arrays of pages, read from their entries."""
+    if not pages:
+        return []
     names = [name for page in pages for name in page]
     if isinstance(index, IdRows):
         rows = index.rows_of(names)
@@ -118,7 +138,7 @@ def _new_columns(
     ends = itertools.accumulate([len(page) for page in pages], initial=0)
     # Copies: views would keep the arrays of all these pages.
     return [
-        PageColumns(rows[at:end].copy(), weights[at:end].copy(), at_ms[at:end].copy(), None)
+        PageColumns(rows[at:end].copy(), weights[at:end].copy(), at_ms[at:end].copy(), state)
         for at, end in itertools.pairwise(ends)
     ]
 

@@ -28,12 +28,12 @@ from recstream.core.history.fold import (
     Entry,
     History,
     Int64,
-    Page,
     RatedEntry,
     Weight,
 )
-from recstream.core.history.fold import item_hash as item_hash  # noqa: PLC0414 - the pages of rows, here and below
-from recstream.core.history.fold import pages_of as pages_of  # noqa: PLC0414
+from recstream.core.history.pages import Page
+from recstream.core.history.pages import item_hash as item_hash  # noqa: PLC0414 - the pages of rows, here and below
+from recstream.core.history.pages import pages_of as pages_of  # noqa: PLC0414
 from recstream.core.history.profile import Pairs
 from recstream.errors import SchemaUnsupported
 

@@ -125,7 +125,16 @@ class SharedTable(IdTable):
         return value
 
 
-@pytest.mark.parametrize(("moment", "is_read_before"), [("_views", True), ("ends", False)])
+def test_a_kept_id_is_forgotten_when_its_row_is_erased():
+    table = IdTable(["a", "b"])
+    assert table.names([0, 1, 0]) == ["a", "b", "a"]
+
+    table.erase(0)
+
+    assert table.names([1, 0]) == ["b", "\0"]
+
+
+@pytest.mark.parametrize(("moment", "is_read_before"), [("_names", True), ("ends", False)])
 def test_ids_of_rows_are_read_while_another_thread_adds_ids(moment, is_read_before):
     table = SharedTable(["a"])
     if is_read_before:

@@ -1,15 +1,22 @@
 """Rows of the training matrix, made one by one and in batches."""
 
+import random
+from datetime import timedelta
+
 import hypothesis.strategies as st
 import numpy as np
+import pytest
 from hypothesis import given, settings
+from msgspec.structs import replace
 
 from recstream.core.columns import IdTable
-from recstream.core.history import Entry, History, history_rows, matrix_row
-from recstream.core.history.fold import Page
+from recstream.core.events import EPOCH, Event, EventWeights
+from recstream.core.history import Entry, FoldSettings, History, apply, history_rows, matrix_row
+from recstream.core.history.pages import Page
 
 INDEX = IdTable([f"p{n}" for n in (3, 0, 7, 1)])
 HALF_LIFE_MS = 1e3
+RULES = FoldSettings(EventWeights(), HALF_LIFE_MS)
 
 entries = st.builds(
     lambda number, weight, at_ms: Entry(f"p{number}", weight, at_ms, 1, 0, 1),
@@ -77,3 +84,23 @@ def test_a_kept_page_follows_the_ids_that_its_index_gains_and_loses():
     assert columns_of(history, index) == [0, 1]
     index.erase(0)
     assert columns_of(history, index) == [1]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_row_after_each_event_is_that_of_pages_read_anew(seed):
+    chance = random.Random(seed)
+    history, index = History("u"), IdTable([f"p{number}" for number in range(5)])
+    for number in range(60):
+        kind = chance.choice(["view", "view", "view", "remove", "dislike"])
+        event = Event(
+            id=f"e{number}", type=kind, user="u", item=f"p{chance.randrange(10)}",
+            ts=EPOCH + timedelta(seconds=number),
+        )  # fmt: skip
+        history = apply(history, event, number, 0, RULES)
+        if chance.random() < 0.2:
+            index.add([f"p{chance.randrange(10)}"])
+        if chance.random() < 0.7:
+            anew = replace(history, pages=tuple(dict(page) for page in history.pages))
+            expected = matrix_row(anew, index.rows, HALF_LIFE_MS)
+            found = matrix_row(history, index.rows, HALF_LIFE_MS)
+            assert [each.tobytes() for each in found] == [each.tobytes() for each in expected]

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recstream.core.history.fold import item_hash, page_of, pages_of
+from recstream.core.history.pages import item_hash, page_of, pages_of
 
 
 @given(st.lists(st.tuples(st.text(max_size=8), st.integers(1, 5_000)), min_size=1, max_size=20))
