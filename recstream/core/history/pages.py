@@ -1,19 +1,14 @@
 """Pages of a history: entries by item id, distributed by linear hashing (Litwin 1980)."""
 
-from __future__ import annotations
-
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from recstream.core.numeric.arrays import Int64s
 
-if TYPE_CHECKING:
-    from recstream.core.history.fold import Entry
 
-
-class Page(dict[str, "Entry"]):
+class Page(dict[str, Any]):
     """Entries by item id, in the order of the items' first events. Never changed in place.
 
     Attributes
@@ -51,7 +46,7 @@ def pages_of(hashes: Int64s, n_pages: Int64s) -> Int64s:
     return pages
 
 
-def split(pages: tuple[dict[str, Entry], ...]) -> tuple[dict[str, Entry], ...]:
+def split(pages: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
     """Return pages with the next one in turn split in two."""
     n_pages = len(pages)
     number = n_pages - (1 << (n_pages.bit_length() - 1))
