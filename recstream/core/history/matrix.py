@@ -93,32 +93,33 @@ def _page_columns(
     if not isinstance(index, IdRows):
         return _new_columns(pages, index, None)
     state = index.state
-    kept = [_kept_columns(page, index, state) for page in pages]
-    missing = [page for page, each in zip(pages, kept, strict=True) if each is None]
+    _follow_changes(pages, index, state)
+    kept = [getattr(page, "columns", None) or _NOTHING for page in pages]
+    missing = [page for page, each in zip(pages, kept, strict=True) if each.state is not state]
     new = iter(_new_columns(missing, index, state))
-    found = [each or next(new) for each in kept]
+    found = [each if each.state is state else next(new) for each in kept]
     for page, columns in zip(pages, found, strict=True):
         if isinstance(page, Page):
             page.columns, page.before = columns, None
     return found
 
 
-def _kept_columns(page: Mapping[str, Entry], index: IdRows, state: object) -> PageColumns | None:
-    """Return the arrays that a page has, or those that follow from the page before; None without."""
-    columns: PageColumns | None = getattr(page, "columns", None)
-    if columns is not None:
-        return columns if columns.state is state else None
-    before, item = getattr(page, "before", None) or (_NOTHING, "")
-    entry = page.get(item)
-    if before.state is not state or entry is None:
-        return None
-    n, at = len(before.rows), list(page).index(item)
-    rows, weights, at_ms = (np.empty(len(page), each.dtype) for each in before[:3])
-    rows[:n], weights[:n], at_ms[:n] = before[:3]
-    if at == n:
-        rows[at] = index.rows_of([item])[0]
-    weights[at], at_ms[at] = entry.weight, entry.at_ms
-    return PageColumns(rows, weights, at_ms, state)
+def _follow_changes(pages: Sequence[Mapping[str, Entry]], index: IdRows, state: object) -> None:
+    """Give arrays to pages that differ by one entry from a page with arrays."""
+    changed = [
+        (page, *before)
+        for page in pages
+        if (before := getattr(page, "before", None)) is not None
+        and before[0].state is state
+        and before[1] in page
+    ]
+    new_rows = index.rows_of([item for _, _, item in changed]) if changed else _NOTHING.rows
+    for (page, old, item), row in zip(changed, new_rows.tolist(), strict=True):
+        n, at, entry = len(old.rows), list(page).index(item), page[item]
+        rows, weights, at_ms = (np.empty(len(page), each.dtype) for each in old[:3])
+        rows[:n], weights[:n], at_ms[:n] = old[:3]
+        rows[at], weights[at], at_ms[at] = row, entry.weight, entry.at_ms
+        page.columns = PageColumns(rows, weights, at_ms, state)
 
 
 def _new_columns(
