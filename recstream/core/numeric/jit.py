@@ -17,6 +17,8 @@ import numba
 import numpy as np
 from numba.extending import register_jitable
 
+from recstream.core.numeric import code_library
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -26,6 +28,8 @@ ZERO: Any = np.int64(0)
 """First value of a counter that a kernel passes to another: for a literal 0, numba would compile the
 other kernel twice."""
 
+
+code_library.install()
 
 _njit: Any = numba.njit
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
@@ -171,10 +175,12 @@ def _sources_digest() -> bytes:
 
 
 def sources_digest(folder: Traversable) -> bytes:
-    """Return a digest of every module below a folder that holds a kernel."""
+    """Return a digest of every module below a folder that holds a kernel, or how numba compiles it."""
     hasher = hashlib.blake2b(digest_size=16)
     for path, content in _modules(folder, ""):
-        if any(mark in content for mark in (b"@compiled", b"@helper", b"@intrinsic")):
+        if any(
+            mark in content for mark in (b"@compiled", b"@helper", b"@intrinsic", b"numba.core")
+        ):
             hasher.update(b"%b %d %b" % (path.encode(), len(content), content))
     return hasher.digest()
 

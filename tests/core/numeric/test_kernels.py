@@ -16,8 +16,9 @@ from recstream.core.numeric.cholesky import (
     clear_square,
     clear_systems,
 )
+from recstream.core.numeric.code_library import PartLibrary
 from recstream.core.numeric.conjugate_gradients import cg_steps
-from recstream.core.numeric.jit import bind_cache, compiled, sources_digest
+from recstream.core.numeric.jit import bind_cache, compiled, helper, sources_digest
 from recstream.core.numeric.neighbour_tables import replace_lists
 from recstream.core.numeric.pool import Pool, open_pool
 from recstream.core.numeric.row_solver import solve_dual
@@ -269,3 +270,63 @@ def test_kernels_are_right_on_smaller_processors(name, features):
     )
 
     assert ran.returncode == 0, ran.stdout[-3000:]
+
+
+@helper
+def _square(x):
+    return x * x
+
+
+@helper
+def _square_of_next(x):
+    return _square(x + 1)
+
+
+@pytest.fixture
+def made_code(monkeypatch):
+    """Count the libraries that are made into machine code."""
+    made = []
+    make = PartLibrary._finalize_specific
+    monkeypatch.setattr(
+        PartLibrary, "_finalize_specific", lambda self: (made.append(self.name), make(self))
+    )
+    return made
+
+
+def test_only_a_kernel_is_made_into_machine_code_not_what_it_calls(made_code):
+    @numba.njit
+    def squares(x):
+        return np.array([_square(x), _square_of_next(x)])
+
+    assert squares(2).tolist() == [4, 9]
+    assert [name.split(".")[-1] for name in made_code] == ["squares"]
+
+
+def test_what_one_kernel_called_is_linked_into_the_next(made_code):
+    @numba.njit
+    def one(x):
+        return _square_of_next(x)
+
+    @numba.njit
+    def other(x):
+        return one(x) + _square_of_next(x)
+
+    assert one(1) == 4
+    assert other(2) == 18
+    assert len(made_code) == 2
+
+
+def test_an_error_in_what_a_kernel_calls_is_raised_from_it():
+    @numba.njit
+    def fail(x):
+        if x > 1:
+            raise ValueError("too large", x)
+        return x
+
+    @numba.njit
+    def call(x):
+        return fail(x)
+
+    assert call(1) == 1
+    with pytest.raises(ValueError, match="too large"):
+        call(2)
