@@ -124,7 +124,9 @@ def run_role(role: str, arguments: list[str]) -> None:
     def write() -> None:
         spent = {name: list(each) for name, each in account.spent.items()}
         found = {"steps": spent, "threads": thread_times(), "all": time.process_time_ns()}
-        path.write_text(json.dumps(found))
+        written = path.with_suffix(".new")
+        written.write_text(json.dumps(found))
+        written.replace(path)
 
     def keep_writing() -> None:
         while True:
