@@ -13,7 +13,7 @@ from recstream.bridge.recommender import Recommender
 from recstream.bridge.views import Status, Views
 from recstream.core.records import Recommendations
 from recstream.errors import OffsetOutOfRange
-from recstream.log import RECOMMENDATIONS, EventLog, Record, Tail
+from recstream.log import EventLog, Record, Tail
 from recstream.process import Background
 
 log = logging.getLogger(__name__)
@@ -127,26 +127,22 @@ class Follower(Background):
         """Update the views, then push to subscribers."""
         if not records:
             return
-        models = self._views.apply(records)
+        models, found = self._views.apply(records)
         self._observe(records)
         is_changed = self._status.take(records)
         if models:
             self._status.take_models(models)
             self._active.take(models)
-        newest = {
-            record.key: record.offset
-            for record in records
-            if record.topic == RECOMMENDATIONS and record.key is not None
-        }
         lists = [
             entry
-            for key in newest
-            if self._hub.wants(user := key.decode(errors="replace"))
-            and (entry := self._list(user)) is not None
+            for key, record in found.items()
+            if self._hub.wants(user := key.decode(errors="surrogateescape"))
+            and (entry := self._list(user, record)) is not None
         ]
         if lists:
             self._connections.post(self._hub.publish_recs, lists)
-        self._push_placed({r.key for r in records if r.topic in self._views.topics and r.key})
+        if self._hub.has_placements:
+            self._push_placed({r.key for r in records if r.topic in self._views.topics and r.key})
         if is_changed or models:
             self._status_changed()
 
@@ -185,8 +181,9 @@ class Follower(Background):
         if placed:
             self._connections.post(self._hub.publish_placed, placed)
 
-    def _list(self, user: str) -> tuple[str, int, Outgoing] | None:
-        body = self._recommender.published(user)
+    def _list(self, user: str, record: Record) -> tuple[str, int, Outgoing] | None:
+        """Return a new list with its offset and message; None if it can't be read."""
+        body = self._recommender.newest(user, record)
         if body is None:
             return None
         if body.source == "popular":  # of a user without events: what the user's segment likes

@@ -1,6 +1,6 @@
 """Published lists as a bridge answers and sends them: without what was seen or withdrawn since."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,7 +11,8 @@ from recstream.bridge.views import CountsFeed, Items, Views, without
 from recstream.control import SteeringFeed
 from recstream.core.events import timestamp_ms
 from recstream.core.history import History, seen_items
-from recstream.core.records import Recommendations
+from recstream.core.records import Recommendations, decode_recommendations
+from recstream.log import Record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +52,7 @@ class PublishedLists:
         stored = self._sources.views.latest(user)
         if stored is None:
             return None
-        unwanted = self._withdrawn(stored)
+        unwanted = self._withdrawn([entry.item for entry in stored.items])
         # The list excludes what its history contained; without newer events there is nothing to add.
         if stored.as_of is None or stored.as_of.offset != self._sources.views.newest_offset(user):
             history = self._sources.views.history(user)
@@ -59,6 +60,27 @@ class PublishedLists:
         found = without(stored, unwanted)
         generation = self._sources.active.generation
         return found if generation is None else generation.columns.with_common_features(found)
+
+    def newest(self, user: str, record: Record) -> Recommendations | None:
+        """Return what `of` returns of a user whose newest list is this record, in less time."""
+        views, generation = self._sources.views, self._sources.active.generation
+        value = record.value
+        if value is None or value[:1] == b"{":
+            return self.of(user)
+        try:
+            stored = decode_recommendations(
+                value,
+                None if generation is None else generation.columns.common_features,
+                epoch=views.epoch,
+                partition=record.partition,
+                offset=record.offset,
+            )
+        except Exception:  # noqa: BLE001 - whatever a record's bytes do to a decoder
+            return self.of(user)
+        is_newest = stored.as_of is not None and stored.as_of.offset == views.newest_offset(user)
+        if not is_newest or self._withdrawn([entry.item for entry in stored.items]):
+            return self.of(user)
+        return stored
 
     def in_force(self, user: str) -> Recommendations | None:
         """Return the published list, None if it does not follow the newest steering document.
@@ -83,10 +105,9 @@ class PublishedLists:
         passed = np.searchsorted(boundaries, [stored.now, self._sources.now_ms()], side="right")
         return bool(passed[0] != passed[1])
 
-    def _withdrawn(self, body: Recommendations) -> set[str]:
-        """Return the items of a list that lists may no longer hold: withdrawn, not available, or over."""
+    def _withdrawn(self, listed: Sequence[str]) -> set[str]:
+        """Return the listed items that lists may no longer hold: withdrawn, not available, or over."""
         generation = self._sources.active.generation
-        listed = [entry.item for entry in body.items]
         gone = self._sources.items.unlisted(listed)
         if generation is None:
             return gone

@@ -36,7 +36,7 @@ from recstream.core.steering import (
     Steering,
 )
 from recstream.errors import NotFound, Overloaded
-from recstream.log import partition_for
+from recstream.log import Record, partition_for
 
 
 class SteeringEffect(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,6 +105,10 @@ class Recommender:
     def published(self, user: str) -> Recommendations | None:
         """Return a user's published list without items seen or withdrawn since."""
         return self._published.of(user)
+
+    def newest(self, user: str, record: Record) -> Recommendations | None:
+        """Return what `published` returns of a user whose newest list is this record."""
+        return self._published.newest(user, record)
 
     def is_published(self, user: str) -> bool:
         """Return whether a user's list is the published one; others are made when asked for."""

@@ -273,6 +273,11 @@ class Hub:
             for connection in self._by_user.get(user, set()) - placed.keys():
                 connection.offer(message)
 
+    @property
+    def has_placements(self) -> bool:
+        """Whether any connection subscribes to a placement; safe from any thread."""
+        return bool(self._placed)
+
     def placements(self, user: str) -> set[str]:
         """Return the placements that connections of a user subscribe to; safe from any thread."""
         return set(list(self._placed.get(user, {}).values()))  # noqa: C414 - copied at once, by any thread

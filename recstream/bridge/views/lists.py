@@ -16,6 +16,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 from rocksdict import WriteBatch
@@ -58,6 +59,13 @@ NEARBY_RECORDS = 16
 _PLACE = struct.Struct("<iq")
 _PAST_PAGES = b"\x01"
 """After a user's id: behind the rows of the user's pages, before any longer id."""
+
+
+class Applied(NamedTuple):
+    """Generations and deltas in order; the newest list of each user with a new one, by key."""
+
+    models: list[ModelRecord]
+    lists: dict[bytes, Record]
 
 
 class Views:
@@ -169,13 +177,8 @@ class Views:
         if not is_new:
             scrub(self._db)
 
-    def apply(self, records: Sequence[Record]) -> list[ModelRecord]:
+    def apply(self, records: Sequence[Record]) -> Applied:
         """Apply the next records of the followed topics, all or nothing.
-
-        Returns
-        -------
-        list of ModelRecord
-            The generations and deltas among them, in order.
 
         Raises
         ------
@@ -183,17 +186,18 @@ class Views:
             A user was erased, and the views missed who: call `positions` again.
         """
         batch = WriteBatch(raw_mode=True)
-        models: list[ModelRecord] = []
+        applied = Applied([], {})
         touched: set[str] = set()
-        ends: dict[TopicPartition, int] = {}
+        ends: dict[tuple[str, int], int] = {}
         is_scrubbed = False
         for record in records:
             if record.topic not in self.topics:
                 continue
-            ends[TopicPartition(record.topic, record.partition)] = record.offset + 1
+            ends[record.topic, record.partition] = record.offset + 1
             try:
-                is_scrubbed |= bool(record.headers) and self._meet(record, batch)
-                self._apply(record, batch, models, touched)
+                if record.headers:
+                    is_scrubbed |= self._meet(record, batch, applied)
+                self._apply(record, batch, applied, touched)
             except LogError:
                 raise
             except Exception as error:  # noqa: BLE001 - no record stops the views
@@ -215,18 +219,21 @@ class Views:
             self._applied.notify_all()
         if is_scrubbed:
             scrub(self._db)
-        return models
+        return applied
 
     def _apply(
-        self, record: Record, batch: WriteBatch, models: list[ModelRecord], touched: set[str]
+        self, record: Record, batch: WriteBatch, applied: Applied, touched: set[str]
     ) -> None:
         """Add one record to a batch of writes."""
         if record.topic == MODELS:
             if record.value is not None:
-                models.append(self.models.put(record.value, batch))
+                applied.models.append(self.models.put(record.value, batch))
         elif record.key is None:
             return
         elif record.topic == RECOMMENDATIONS:
+            applied.lists.pop(record.key, None)
+            if record.value is not None:
+                applied.lists[record.key] = record
             put(batch, LIST + record.key, _placed(record))
         elif record.key == history_rows.APPLIED_KEY:
             if record.value is not None:
@@ -236,7 +243,7 @@ class Views:
             touched.add(record.key.partition(b"\0")[0].decode())
             put(batch, ROW + record.key, record.value)
 
-    def _meet(self, record: Record, batch: WriteBatch) -> bool:
+    def _meet(self, record: Record, batch: WriteBatch, applied: Applied) -> bool:
         """Mark a tombstone of an erasure as seen; return whether it deletes a user here."""
         request = marked(record)
         if request is None:
@@ -252,7 +259,9 @@ class Views:
         batch.put(key, b"")
         if record.topic != RECOMMENDATIONS and record.key is not None:
             # Kafka may have deleted the list's own tombstone before a bridge read it.
-            put(batch, LIST + record.key.partition(b"\0")[0], None)
+            user = record.key.partition(b"\0")[0]
+            applied.lists.pop(user, None)
+            put(batch, LIST + user, None)
         return True
 
     def latest(self, user: str) -> Recommendations | None:
@@ -263,14 +272,15 @@ class Views:
             return None
         partition, offset = _PLACE.unpack_from(raw)
         try:
-            stored = decode_recommendations(raw[_PLACE.size :])
+            return decode_recommendations(
+                raw[_PLACE.size :], epoch=self.epoch, partition=partition, offset=offset
+            )
         except Exception as error:  # noqa: BLE001 - whatever a record's bytes do to a decoder
             self.unreadable += 1
             log.warning(
                 "list unreadable partition=%d offset=%d reason=%s", partition, offset, error
             )
             return None
-        return msgspec.structs.replace(stored, epoch=self.epoch, partition=partition, offset=offset)
 
     def _older(self, key: bytes) -> bytes | None:
         """Return a user's list from the log, and keep it; None if it is not there any more."""

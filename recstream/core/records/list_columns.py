@@ -9,8 +9,13 @@ same bytes. Lists of form 1 are JSON (`recstream.core.records.lists.Recommendati
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
+from collections.abc import Callable
+from itertools import accumulate
 
 import msgspec
+import numpy as np
+from msgspec.structs import replace
 
 from recstream.core.events import EVENT_TYPES
 from recstream.core.records.lists import (
@@ -37,11 +42,15 @@ REASON_KINDS: tuple[ReasonKind, ...] = (
 KIND_BITS = 3
 SCORE_DIGITS = 6
 SHARE_DIGITS = 3
+_KIND = (1 << KIND_BITS) - 1
 _SHARES = 10**SHARE_DIGITS
-_WITH_ENTRY, _WITH_RULE = {0, 1}, {3, 4}
+_CONTENT, _WITH_RULE = 1, {3, 4}
 _NO_EVENT = 255
 _NO_SHARE = Reason(kind="pinned").share
 """The default itself: JSON leaves it out."""
+
+CommonFeatures = Callable[[str, str], tuple[str, ...]]
+"""Returns what two items have in common, in words."""
 
 
 class ListColumns(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -154,15 +163,33 @@ _decode_json = msgspec.json.Decoder(Recommendations).decode
 _decode_columns = msgspec.msgpack.Decoder(FollowingColumns).decode
 
 
-def decode_recommendations(raw: bytes) -> Recommendations:
+def decode_recommendations(
+    raw: bytes,
+    common_features: CommonFeatures | None = None,
+    *,
+    epoch: str = "",
+    partition: int = 0,
+    offset: int = -1,
+) -> Recommendations:
     """Return a list of the log, whatever its form.
+
+    Parameters
+    ----------
+    raw : bytes
+    common_features : callable, optional
+        For content reasons of a list in columns; without it, their texts stay empty.
+    epoch, partition, offset
+        The list's own position.
 
     Raises
     ------
     ValueError
         The bytes are no list. (A decoder of bytes that anybody wrote may raise anything else.)
     """
-    return _decode_json(raw) if raw[:1] == b"{" else expand(_decode_columns(raw))
+    if raw[:1] != b"{":
+        return _expand(_decode_columns(raw), common_features, epoch, partition, offset)
+    body = _decode_json(raw)
+    return replace(body, epoch=epoch, partition=partition, offset=offset) if epoch else body
 
 
 def list_json(raw: bytes) -> bytes:
@@ -195,31 +222,27 @@ def _origin(columns: FollowingColumns) -> ListHeader:
     )
 
 
-def expand(columns: FollowingColumns) -> Recommendations:
-    """Return a list in columns as an object; texts that items have in common stay empty.
-
-    Raises
-    ------
-    ValueError
-        The columns don't fit together.
-    """
+def _expand(
+    columns: FollowingColumns,
+    common_features: CommonFeatures | None,
+    epoch: str,
+    partition: int,
+    offset: int,
+) -> Recommendations:
+    """Return a list in columns as `decode_recommendations` does."""
     if columns.form != LIST_FORMAT:
         message = f"expected a list of form {LIST_FORMAT}, got {columns.form}; use a newer version"
         raise ValueError(message)
-    reasons = _reasons(columns)
+    reasons = _reasons(columns, common_features)
+    # Scores are float32, so this is the same as Python's own rounding, at a third of the time.
+    scores = np.frombuffer(columns.scores, "<f4").astype(np.float64).round(SCORE_DIGITS).tolist()
     items = []
     begin = 0
-    rows = zip(
-        columns.items,
-        memoryview(columns.scores).cast("f").tolist(),
-        columns.was,
-        columns.n_reasons,
-        strict=True,
-    )
+    rows = zip(columns.items, scores, columns.was, columns.n_reasons, strict=True)
     for rank, (item, score, was, count) in enumerate(rows, start=1):
-        why = tuple(reasons[begin : begin + count])
-        begin += count
-        items.append(RecommendedItem(item, rank, round(score, SCORE_DIGITS), was, why))
+        end = begin + count
+        items.append(RecommendedItem(item, rank, score, was, tuple(reasons[begin:end])))
+        begin = end
     origin = _origin(columns)
     return Recommendations(
         rec_id=origin.rec_id,
@@ -234,27 +257,37 @@ def expand(columns: FollowingColumns) -> Recommendations:
         source=columns.source,
         items=tuple(items),
         lineage=origin.lineage,
+        epoch=epoch,
+        partition=partition,
+        offset=offset,
     )
 
 
-def _reasons(columns: ListColumns) -> list[Reason]:
+def _reasons(columns: ListColumns, common_features: CommonFeatures | None) -> list[Reason]:
     """Return all reasons of a list, item by item."""
     entries, rules = columns.entries, columns.rules
     events = ["" if code == _NO_EVENT else EVENT_TYPES[code] for code in columns.events]
     offsets = [columns.as_of - age for age in columns.ages]
-    found = []
+    found: list[Reason] = []
+    by_content = []
     for code, thousandths in zip(
         memoryview(columns.codes).cast("H").tolist(),
         memoryview(columns.shares).cast("H").tolist(),
         strict=True,
     ):
-        kind, place = code & ((1 << KIND_BITS) - 1), code >> KIND_BITS
+        kind, place = code & _KIND, code >> KIND_BITS
         name, share = REASON_KINDS[kind], thousandths / _SHARES if thousandths else _NO_SHARE
-        if kind in _WITH_ENTRY:
-            reason = Reason(name, entries[place], events[place], offsets[place], share)
+        if kind <= _CONTENT:
+            if kind == _CONTENT:
+                by_content.append(len(found))
+            found.append(Reason(name, entries[place], events[place], offsets[place], share))
         elif kind in _WITH_RULE:
-            reason = Reason(kind=name, rule=rules[place], share=share)
+            found.append(Reason(kind=name, rule=rules[place], share=share))
         else:
-            reason = Reason(kind=name, share=share)
-        found.append(reason)
+            found.append(Reason(name, "", "", -1, share))
+    if common_features is not None and by_content:
+        ends = list(accumulate(columns.n_reasons))
+        for at in by_content:
+            item = columns.items[bisect_right(ends, at)]
+            found[at] = replace(found[at], shared=common_features(found[at].item, item))
     return found

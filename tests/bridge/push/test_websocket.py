@@ -5,6 +5,7 @@ import json
 import threading
 
 import pytest
+from websockets.frames import Frame, Opcode
 
 from recstream.bridge.push import websocket
 from recstream.log.port import NewRecord
@@ -366,3 +367,10 @@ def test_an_internal_error_is_said_with_a_close_code(world, monkeypatch):
         client.send(type="hello")
 
         assert closed(client) == 1011
+
+
+@pytest.mark.parametrize("n", [0, 1, 125, 126, 127, 65_535, 65_536, 70_000])
+def test_a_message_is_the_frame_that_another_library_makes(n):
+    payload = b"x" * n
+
+    assert websocket.text_frame(payload) == Frame(Opcode.TEXT, payload).serialize(mask=False)

@@ -9,9 +9,10 @@ from recstream.bridge.views import start
 from recstream.bridge.views.lists import Views, without
 from recstream.core.history import table_rows
 from recstream.core.history.fold import seen_items
+from recstream.erasure import mark
 from recstream.log.embedded import EmbeddedLog
-from recstream.log.port import NewRecord
-from recstream.log.topics import MODELS, PIPELINE, RECOMMENDATIONS
+from recstream.log.port import NewRecord, Record
+from recstream.log.topics import MODELS, PIPELINE, RECOMMENDATIONS, topic_specs
 from tests.bridge.bridge_world import CHANGELOG, a_list, checker_board, event, running
 
 
@@ -102,6 +103,26 @@ def test_records_that_can_not_be_read_stop_nothing(tmp_path):
         assert views.latest("good").items[0].item == "a"
         assert (views.latest("bad"), views.latest("tomb"), views.history("bad")) == (None,) * 3
         assert world.get("/v1/users/bad/recommendations").status == 200
+
+
+def test_the_newest_list_of_each_user_is_returned_unless_it_was_deleted(tmp_path):
+    def a_record(topic, key, offset, value, headers=()):
+        return Record(topic, 0, offset, 0, key, value, headers)
+
+    with closing(EmbeddedLog(tmp_path / "log.db", sync="normal")) as log:
+        log.create_topics(topic_specs(1))
+        views = Views(tmp_path / "bridge-0", log, changelog=CHANGELOG)
+        ann = [a_record(RECOMMENDATIONS, b"ann", n, b"%d" % n) for n in range(2)]
+        bob = [a_record(RECOMMENDATIONS, b"bob", n, value) for n, value in ((2, b"2"), (3, None))]
+        eve = [
+            a_record(RECOMMENDATIONS, b"eve", 4, b"4"),
+            a_record(CHANGELOG, b"eve\0p0", 0, None, mark("a request")),
+        ]
+
+        applied = views.apply([*ann, *bob, *eve])
+        views.close()
+
+    assert applied.lists == {b"ann": ann[1]}
 
 
 def test_a_folder_is_held_by_one_bridge(tmp_path):

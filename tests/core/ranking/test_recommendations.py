@@ -1,11 +1,12 @@
 """Lists on the log: columns hold what the JSON of older logs held."""
 
+import struct
 from typing import Any
 
 import hypothesis
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from recstream.core.events import EventWeights
@@ -77,6 +78,40 @@ def test_a_list_in_columns_holds_what_its_json_holds(
     assert found == expected
     assert shares == pytest.approx(expected_shares, abs=1.01e-3)
     assert msgspec.json.decode(list_json(raw), type=Recommendations).rec_id == json.rec_id
+
+
+@hypothesis.settings(max_examples=40)
+@given(
+    seen=st.lists(st.integers(0, 39), max_size=20, unique=True),
+    generation=st.sampled_from([*GENERATIONS.values(), FRESH]),
+    made=st.sampled_from([{}, {"rules": RULES}, FAINT]),
+)
+def test_a_list_is_expanded_with_what_items_have_in_common(
+    seen: list[int], generation: Any, made: Any
+) -> None:
+    raw, expected = encoded(generation, made, history(seen), 2)
+
+    common = generation.columns.common_features
+    found = decode_recommendations(raw, common, epoch="E", partition=3, offset=7)
+
+    assert found == msgspec.structs.replace(expected, epoch="E", partition=3, offset=7)
+    text = msgspec.json.encode(found)
+    assert text == msgspec.json.encode(msgspec.json.decode(text, type=Recommendations))
+
+
+@given(score=st.floats(width=32, allow_nan=False))
+@example(score=1 / 128)  # half-way between two numbers of six digits
+@example(score=3 / 128)
+@example(score=-(2.0**-30))
+@example(score=float("inf"))
+def test_scores_are_rounded_as_python_rounds(score: float) -> None:
+    raw, _ = encoded(GENERATIONS[True], {}, history([1]), 2, n=1)
+    values = msgspec.msgpack.decode(raw)
+    values[10] = struct.pack("<f", score)
+
+    (item,) = decode_recommendations(msgspec.msgpack.encode(values)).items
+
+    assert repr(item.score) == repr(round(score, 6))
 
 
 def test_a_reason_names_the_record_of_the_event_it_refers_to() -> None:
