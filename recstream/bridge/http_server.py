@@ -85,8 +85,7 @@ class HttpServer(Background):
 
         def answered(answers: Sequence[tuple[_Protocol, bytes | None]]) -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed
-                for protocol, answer in answers:
-                    loop.call_soon_threadsafe(protocol.answer_event, answer)
+                loop.call_soon_threadsafe(_answer_events, answers)
 
         self._single_events.answered = answered
         self._single_events.start()
@@ -104,7 +103,7 @@ class HttpServer(Background):
             now_s = loop.time()
             for protocol in tuple(self._server.server_state.connections):
                 if isinstance(protocol, _Protocol):
-                    _check_deadline(protocol, now_s)
+                    _call(protocol, protocol.check_deadline, now_s)
 
     def _wake(self) -> None:
         self._server.should_exit = True
@@ -115,10 +114,16 @@ class HttpServer(Background):
         self._adapter.close()
 
 
-def _check_deadline(protocol: _Protocol, now_s: float) -> None:
-    """Abort a connection that is too slow, or whose state can't be read."""
+def _answer_events(answers: Sequence[tuple[_Protocol, bytes | None]]) -> None:
+    """Answer requests with single events."""
+    for protocol, answer in answers:
+        _call(protocol, protocol.answer_event, answer)
+
+
+def _call(protocol: _Protocol, method: Callable[[Any], object], argument: Any) -> None:
+    """Call a method of a connection; abort the connection if the method fails."""
     try:
-        protocol.check_deadline(now_s)
+        method(argument)
     except Exception:
         log.exception("connection aborted")
         protocol.transport.abort()
@@ -157,9 +162,8 @@ class _WsgiAdapter:
         target = scope["raw_path"]
         is_known = target[:1] == b"/" or b"://" in target
         if not is_known and (scope["method"], target) != ("OPTIONS", b"*"):
-            protocol.refuse(
-                f"a request's target begins with /, got {target[:40].decode('latin-1')!r}"
-            )
+            found = target[:40].decode("latin-1")
+            protocol.refuse(f"a request's target begins with /, got {found!r}")
             return
         body = bytearray()
         has_more = True

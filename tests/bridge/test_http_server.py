@@ -273,3 +273,24 @@ def test_a_client_that_ends_its_stream_gets_the_answers_to_all_whole_requests(wo
             answer += chunk
 
     assert [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", answer)] == statuses
+
+
+def test_a_connection_that_cannot_be_answered_holds_up_no_other(caplog):
+    class Connection:
+        def __init__(self, is_broken=False):
+            self.transport, self.is_broken, self.done = self, is_broken, []
+
+        def answer_event(self, answer):
+            if self.is_broken:
+                raise ZeroDivisionError
+            self.done.append(answer)
+
+        def abort(self):
+            self.done.append("aborted")
+
+    first, broken, last = Connection(), Connection(is_broken=True), Connection()
+
+    http_server._answer_events([(first, b"1"), (broken, b"2"), (last, None)])
+
+    assert [each.done for each in (first, broken, last)] == [[b"1"], ["aborted"], [None]]
+    assert "ZeroDivisionError" in caplog.text

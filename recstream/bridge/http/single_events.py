@@ -10,6 +10,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from http import HTTPStatus
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
@@ -39,6 +40,7 @@ MAX_WAITING = 1024
 _HEAD = re.compile(
     rb"POST /v1/events HTTP/1\.1\r\n((?:[!#-'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e]*\r\n)+)\r\n"
 )
+_END = b"\r\n\r\n"
 _OTHER_WAYS = frozenset(
     {
         *("transfer-encoding", "content-encoding", "expect", "upgrade", "origin"),
@@ -46,6 +48,21 @@ _OTHER_WAYS = frozenset(
     }
 )
 """Headers that change what the answer is."""
+
+
+class _Head(NamedTuple):
+    """What matters of a request's headers, if none of them asks for another way.
+
+    Attributes
+    ----------
+    is_own_name : bool
+        ``Host`` can only name this machine.
+    """
+
+    content_length: str
+    authorization: str | None
+    request_id: str
+    is_own_name: bool
 
 
 class Accepted(NamedTuple):
@@ -69,6 +86,7 @@ class SingleEvents(Background):
         self.answered: Answered = lambda _: None
         self._waiting: SimpleQueue[tuple[Any, Accepted] | None] = SimpleQueue()
         self._duration = HTTP_DURATION.labels(PATH)
+        self._n_accepted = HTTP_REQUESTS.labels(PATH, str(int(HTTPStatus.ACCEPTED)))
         more = {"Vary": "Origin"} if deps.settings.allowed_origins else {}
         self._headers = HEADERS | more
         named = {"Content-Type": JSON, "Cache-Control": "no-store"}
@@ -114,12 +132,17 @@ class SingleEvents(Background):
             What a connection received between two requests.
         """
         begun_s = time.perf_counter()
-        parsed = _parsed(data) if self._waiting.qsize() < MAX_WAITING else None
-        if parsed is None or not self._is_plain(*parsed):
+        if len(data) > MAX_BYTES or self._waiting.qsize() >= MAX_WAITING:
             return None
-        headers, body = parsed
+        begin = data.find(_END) + len(_END)
+        head, body = _read_head(data[:begin]), data[begin:]
+        if head is None or body[:1] != b"{" or head.content_length != str(len(body)):
+            return None
+        auth = self._deps.auth
+        if auth.is_open and not head.is_own_name:
+            return None
         try:
-            who = self._deps.auth.identify(headers.get("authorization"))
+            who = auth.identify(head.authorization)
         except TokenRefused:
             return None
         batch = ReceivedEvents(self._deps, who, is_batch=False)
@@ -127,19 +150,7 @@ class SingleEvents(Background):
         is_allowed = who.is_service or who.user is not None
         if not is_allowed or not batch.records or self._deps.limiter.take(who, address, 2) > 0:
             return None
-        return Accepted(batch, request_id.choose(headers.get("x-request-id", "")), begun_s)
-
-    def _is_plain(self, headers: dict[str, str], body: bytes) -> bool:
-        """Return whether a request has one event, and no header asks for anything else."""
-        host, length = headers.get("host", ""), headers.get("content-length", "")
-        return (
-            headers.get("content-type") == JSON
-            and headers.get("connection", "keep-alive").lower() == "keep-alive"
-            and length == str(len(body))
-            and body[:1] == b"{"
-            and is_host(host)
-            and (not self._deps.auth.is_open or is_own_name(host))
-        )
+        return Accepted(batch, request_id.choose(head.request_id), begun_s)
 
     def append(self, requests: Sequence[Accepted]) -> list[bytes]:
         """Append the events of requests together; return answers without status line and date.
@@ -157,16 +168,17 @@ class SingleEvents(Background):
         for at, each in enumerate(requests):
             if error is None:
                 body = encode_json(each.batch.appended(positions[at : at + 1]))
-                status, head = HTTPStatus.ACCEPTED, self._accepted
+                head, counter = self._accepted, self._n_accepted
             else:
                 problem = as_problem(error)
                 body, named = encode_problem(problem, PATH)
                 status = HTTPStatus(problem.status)
                 head = self._head(status, named)
+                counter = HTTP_REQUESTS.labels(PATH, str(int(status)))
                 log.warning(
                     "request failed request=%s status=%d reason=%s", each.request_id, status, error
                 )
-            HTTP_REQUESTS.labels(PATH, str(int(status))).inc()
+            counter.inc()
             self._duration.observe(time.perf_counter() - each.begun_s)
             answers.append(head % (len(body), each.request_id.encode()) + body)
         return answers
@@ -179,9 +191,10 @@ class SingleEvents(Background):
         return "\r\n".join([*lines, "", ""]).encode("ascii")
 
 
-def _parsed(data: bytes) -> tuple[dict[str, str], bytes] | None:
-    """Return headers and body of a request; None if another parser must read it."""
-    found = _HEAD.match(data) if len(data) <= MAX_BYTES else None
+@lru_cache(256)  # a client's heads are equal but for the length of the body
+def _read_head(head: bytes) -> _Head | None:
+    """Return what matters of a request's head; None if another parser must read it."""
+    found = _HEAD.fullmatch(head)
     if found is None:
         return None
     headers: dict[str, str] = {}
@@ -191,4 +204,17 @@ def _parsed(data: bytes) -> tuple[dict[str, str], bytes] | None:
         if name in headers or name in _OTHER_WAYS:
             return None
         headers[name] = value.strip(" \t")
-    return headers, data[found.end() :]
+    host = headers.get("host", "")
+    is_plain = (
+        headers.get("content-type") == JSON
+        and headers.get("connection", "keep-alive").lower() == "keep-alive"
+        and is_host(host)
+    )
+    if not is_plain:
+        return None
+    return _Head(
+        headers.get("content-length", ""),
+        headers.get("authorization"),
+        headers.get("x-request-id", ""),
+        is_own_name(host),
+    )

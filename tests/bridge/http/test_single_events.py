@@ -1,6 +1,8 @@
 """Requests with one event each: which of them share an append, and their answers."""
 
+import json
 import queue
+import re
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -8,6 +10,7 @@ import pytest
 
 from recstream.bridge.http import single_events
 from recstream.bridge.http.single_events import SingleEvents
+from recstream.log import INTERACTIONS
 from tests.bridge.bridge_world import World
 
 WAIT_S = 10.0
@@ -74,3 +77,40 @@ def test_a_single_event_and_a_batch_of_one_get_the_same_answer(guarded: World) -
     for name, value in batch.headers.items():
         assert alone.headers[name] == value or name.lower() in {"x-request-id", "date"}
     assert alone.json | {"position": ""} == batch.json | {"position": ""}
+
+
+def test_requests_with_equal_heads_are_told_apart_by_their_bodies(guarded: World) -> None:
+    token, _ = guarded.bridge.deps.auth.issue("twice")
+    events = [{"type": "view", "user": "twice", "item": each} for each in ("a", "b")]
+
+    answers = [guarded.post("/v1/events", each, token=token) for each in events]
+
+    assert [each.status for each in answers] == [202, 202]
+    ids = [each.headers["X-Request-Id"] for each in answers]
+    assert len({*ids}) == 2
+    assert all(re.fullmatch("[0-9a-f]{24}", each) for each in ids)
+    items = [json.loads(r.value)["item"] for r in guarded.records(INTERACTIONS, "twice")]
+    assert items == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("line", "is_plain"),
+    [
+        ("Accept: */*", True),
+        ("Connection: Keep-Alive", True),
+        ("Connection: close", False),
+        ("Origin: https://shop.test", False),
+        ("Expect: 100-continue", False),
+        ("Host: twice", False),
+        ("Transfer-Encoding: chunked", False),
+        ("Content-Type : text/plain", False),
+    ],
+)
+def test_a_header_that_asks_for_another_way_gets_it(line: str, is_plain: bool) -> None:
+    head = "Host: shop.test\r\nContent-Type: application/json\r\nContent-Length: 2"
+
+    found = single_events._read_head(
+        f"POST /v1/events HTTP/1.1\r\n{head}\r\n{line}\r\n\r\n".encode()
+    )
+
+    assert (found is not None) is is_plain
