@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import data_folder
-from freshness_clients import Listener, Posters, Received
+from freshness_clients import Listener, Posters, Received, hello
 from freshness_result import ROLES, save_rate, save_sweep
 
 from recstream.process import new_event_loop
@@ -218,7 +218,9 @@ async def measure(
     items = [f"{number}" for number in range(1, 3000)]
     run = Received()
     ready = asyncio.Semaphore(0)
-    listeners = [await Listener.open(host, user, run, ready) for user in users]
+    listeners = [
+        await Listener.open(host, hello(user, "recs"), run.note_list, ready) for user in users
+    ]
     async with asyncio.timeout(READY_S):
         for _ in users:
             await ready.acquire()

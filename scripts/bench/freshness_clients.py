@@ -1,4 +1,4 @@
-"""Clients of freshness.py: they post events and hold WebSockets, with little processor time of their own.
+"""Clients of freshness.py and push.py: they post events and hold WebSockets, with little processor time.
 
 A shop's browsers take no processor time from the server. So these clients parse only what is measured:
 the status of an answer, and the event's id and times in a message.
@@ -10,6 +10,7 @@ import asyncio
 import json
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -58,25 +59,43 @@ class Received:
         return found | {"received_ts": received_ts}
 
 
-class Listener(asyncio.Protocol):
-    """A user's WebSocket."""
+def hello(user: str, *channels: str) -> bytes:
+    """Return a user's first message to a bridge."""
+    subs = [{"ch": each} for each in channels]
+    return json.dumps({"type": "hello", "user": user, "subs": subs}).encode()
 
-    def __init__(self, host: str, user: str, found: Received, ready: asyncio.Semaphore) -> None:
+
+class Listener(asyncio.Protocol):
+    """A WebSocket that notes its messages.
+
+    Parameters
+    ----------
+    hello : bytes
+        Sent first, and answered by one message that is not noted. Empty: nothing is sent.
+    note : callable
+        Called with each message.
+    ready : asyncio.Semaphore
+        Released when the connection is open, and the hello is answered.
+    """
+
+    def __init__(
+        self, host: str, hello: bytes, note: Callable[[bytes], object], ready: asyncio.Semaphore
+    ) -> None:
         self._host = host
-        self._hello = json.dumps({"type": "hello", "user": user, "subs": [{"ch": "recs"}]}).encode()
-        self._found = found
+        self._hello = hello
+        self._note = note
         self._ready = ready
         self._is_open = self._is_welcome = False
         self._unread = b""
 
     @classmethod
     async def open(
-        cls, host: str, user: str, found: Received, ready: asyncio.Semaphore
+        cls, host: str, hello: bytes, note: Callable[[bytes], object], ready: asyncio.Semaphore
     ) -> Listener:
-        """Connect; ``ready`` is released when the bridge has answered the hello."""
+        """Connect."""
         address, port = host.split(":")
         _, listener = await asyncio.get_running_loop().create_connection(
-            lambda: cls(host, user, found, ready), address, int(port)
+            lambda: cls(host, hello, note, ready), address, int(port)
         )
         return listener
 
@@ -95,7 +114,11 @@ class Listener(asyncio.Protocol):
             if b" 101 " not in head[:16]:
                 raise RuntimeError(f"the bridge refused a WebSocket: {head[:200]!r}")
             self._is_open, self._unread = True, rest
-            self._send(_TEXT, self._hello)
+            if self._hello:
+                self._send(_TEXT, self._hello)
+            else:
+                self._is_welcome = True
+                self._ready.release()
         at = 0
         while (frame := _frame(self._unread, at)) is not None:
             kind, first, at = frame
@@ -106,7 +129,7 @@ class Listener(asyncio.Protocol):
                 self._is_welcome = True
                 self._ready.release()
             elif kind == _TEXT:
-                self._found.note_list(content)
+                self._note(content)
         self._unread = self._unread[at:]
 
     def _send(self, kind: int, content: bytes) -> None:
