@@ -17,7 +17,7 @@ import numba
 import numpy as np
 from numba.extending import register_jitable
 
-from recstream.core.numeric import code_library
+from recstream.core.numeric import call_types, code_library
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -29,6 +29,7 @@ ZERO: Any = np.int64(0)
 other kernel twice."""
 
 
+call_types.install()
 code_library.install()
 
 _njit: Any = numba.njit

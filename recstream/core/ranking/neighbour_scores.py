@@ -342,7 +342,8 @@ def add_neighbour_scores(
             place = _slot_of(keys, shift, cooling.rows[at])
             to_cooling[at] = totals[place] if keys[place] >= 0 else 0.0
         mine = lists[u]
-        base[:] = mine
+        for at in range(length):  # numba would compile the text of an error for different lengths
+            base[at] = mine[at]
         _merge_base(base, mine, keys, totals, is_settled, shift, changed)
         out = user_rows(excluded, u)
         reach = 0.0

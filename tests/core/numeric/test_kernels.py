@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import recstream.core
+from recstream.core.numeric import call_types
 from recstream.core.numeric.cholesky import (
     cholesky_solve,
     cholesky_solve_alone,
@@ -333,3 +334,26 @@ def test_an_error_in_what_a_kernel_calls_is_raised_from_it():
     assert call(1) == 1
     with pytest.raises(ValueError, match="too large"):
         call(2)
+
+
+def test_numba_is_asked_once_for_the_type_of_calls_with_the_same_arguments(monkeypatch):
+    asked = []
+    resolve = call_types._resolve
+
+    def count(function, context, args, kws):
+        if function.typing_key is _square:
+            asked.append(args)
+        return resolve(function, context, args, kws)
+
+    monkeypatch.setattr(call_types, "_resolve", count)
+    monkeypatch.setattr(call_types, "_known", {})
+
+    @numba.njit
+    def sums(x, y):
+        total = 0.0
+        for _ in range(3):
+            total = total + _square(x) + _square(x + 1) + _square(y)
+        return total
+
+    assert sums(1, 0.5) == 3 * (1 + 4 + 0.25)
+    assert asked == [(numba.int64,), (numba.float64,)]
