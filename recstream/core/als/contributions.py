@@ -57,7 +57,7 @@ def history_contributions(
     return score_contributions(factors, columns, entry_weights, items, diagonal)
 
 
-@compiled
+@helper
 def score_contributions(  # noqa: C901, PLR0912 - as two kernels, the same steps would compile twice
     factors: Float32s, columns: Int32s, weights: Float64s, items: Int32s, diagonal: Float64s
 ) -> Float64s:

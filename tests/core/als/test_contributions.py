@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 
 from recstream.core.als.contributions import score_contributions
+from recstream.core.numeric.jit import compiled
+
+_compiled = compiled(score_contributions)
 
 
 def contributions(near, weights, target, diagonal):
     rows = np.arange(len(near) + len(target), dtype=np.int32)
     factors = np.concatenate([near, target])
-    return score_contributions(factors, rows[: len(near)], weights, rows[len(near) :], diagonal)
+    return _compiled(factors, rows[: len(near)], weights, rows[len(near) :], diagonal)
 
 
 def normal(rng, size):
