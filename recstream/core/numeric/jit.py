@@ -17,7 +17,7 @@ import numba
 import numpy as np
 from numba.extending import register_jitable
 
-from recstream.core.numeric import call_types, code_library
+from recstream.core.numeric.compiler import compile_in_parts
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -28,9 +28,6 @@ ZERO: Any = np.int64(0)
 """First value of a counter that a kernel passes to another: for a literal 0, numba would compile the
 other kernel twice."""
 
-
-call_types.install()
-code_library.install()
 
 _njit: Any = numba.njit
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
@@ -51,6 +48,7 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
         kernel = _njit(function, **_OPTIONS)
     else:
         bind_cache(kernel)
+    compile_in_parts(kernel)
     return cast("Callable[P, R]", kernel)
 
 

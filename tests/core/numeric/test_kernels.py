@@ -10,16 +10,14 @@ import numpy as np
 import pytest
 
 import recstream.core
-from recstream.core.numeric import call_types
 from recstream.core.numeric.cholesky import (
     cholesky_solve,
     cholesky_solve_alone,
     clear_square,
     clear_systems,
 )
-from recstream.core.numeric.code_library import PartLibrary
 from recstream.core.numeric.conjugate_gradients import cg_steps
-from recstream.core.numeric.jit import bind_cache, compiled, helper, sources_digest
+from recstream.core.numeric.jit import bind_cache, compiled, sources_digest
 from recstream.core.numeric.neighbour_tables import replace_lists
 from recstream.core.numeric.pool import Pool, open_pool
 from recstream.core.numeric.row_solver import solve_dual
@@ -271,89 +269,3 @@ def test_kernels_are_right_on_smaller_processors(name, features):
     )
 
     assert ran.returncode == 0, ran.stdout[-3000:]
-
-
-@helper
-def _square(x):
-    return x * x
-
-
-@helper
-def _square_of_next(x):
-    return _square(x + 1)
-
-
-@pytest.fixture
-def made_code(monkeypatch):
-    """Record the libraries that are made into machine code from now on."""
-    assert (
-        numba.njit(lambda x: x)(1) == 1
-    )  # numba's own runtime is one, made before the first kernel
-    made = []
-    make = PartLibrary._finalize_specific
-    monkeypatch.setattr(
-        PartLibrary, "_finalize_specific", lambda self: (made.append(self.name), make(self))
-    )
-    return made
-
-
-def test_only_a_kernel_is_made_into_machine_code_not_what_it_calls(made_code):
-    @numba.njit
-    def squares(x):
-        return np.array([_square(x), _square_of_next(x)])
-
-    assert squares(2).tolist() == [4, 9]
-    assert [name.split(".")[-1] for name in made_code] == ["squares"]
-
-
-def test_what_one_kernel_called_is_linked_into_the_next(made_code):
-    @numba.njit
-    def one(x):
-        return _square_of_next(x)
-
-    @numba.njit
-    def other(x):
-        return one(x) + _square_of_next(x)
-
-    assert one(1) == 4
-    assert other(2) == 18
-    assert len(made_code) == 2
-
-
-def test_an_error_in_what_a_kernel_calls_is_raised_from_it():
-    @numba.njit
-    def fail(x):
-        if x > 1:
-            raise ValueError("too large", x)
-        return x
-
-    @numba.njit
-    def call(x):
-        return fail(x)
-
-    assert call(1) == 1
-    with pytest.raises(ValueError, match="too large"):
-        call(2)
-
-
-def test_numba_is_asked_once_for_the_type_of_calls_with_the_same_arguments(monkeypatch):
-    asked = []
-    resolve = call_types._resolve
-
-    def count(function, context, args, kws):
-        if function.typing_key is _square:
-            asked.append(args)
-        return resolve(function, context, args, kws)
-
-    monkeypatch.setattr(call_types, "_resolve", count)
-    monkeypatch.setattr(call_types, "_known", {})
-
-    @numba.njit
-    def sums(x, y):
-        total = 0.0
-        for _ in range(3):
-            total = total + _square(x) + _square(x + 1) + _square(y)
-        return total
-
-    assert sums(1, 0.5) == 3 * (1 + 4 + 0.25)
-    assert asked == [(numba.int64,), (numba.float64,)]

@@ -5,6 +5,8 @@ function into the kernel and optimises both again. Here such a part stays a simp
 a kernel links it: no code but the kernel's is made.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -23,12 +25,21 @@ _environment: Any = lookup_environment
 class PartLibrary(_Library):  # type: ignore[misc]  # numba has no types
     """Library that is optimised and made into machine code only if Python can call its function."""
 
+    _shared_names: frozenset[str] = frozenset()
+    """Functions that kernels have linked."""
+
     def add_linking_library(self, library: Any) -> None:
         """Add a library to link; a part stays one."""
         self._linking_libraries.append(library)
 
     def finalize(self) -> None:
-        """Link all parts, also parts of parts, then optimise and make machine code."""
+        """Link all parts, also parts of parts, then optimise and make machine code.
+
+        A part comes here when numba links it in its own way, into a function that is no kernel.
+        """
+        for function in self._final_module.functions:
+            if function.name in self._shared_names:
+                function.linkage = "external"
         self._linking_libraries = _linked(self)
         super().finalize()
         # The parts' environments, which numba sets when it makes their code.
@@ -49,6 +60,7 @@ class PartLibrary(_Library):  # type: ignore[misc]  # numba has no types
         for function in self._final_module.functions:
             if not function.is_declaration and function.linkage == llvm.Linkage.external:
                 function.linkage = "linkonce_odr"
+                self._shared_names |= {function.name}
         return self._final_module
 
     def _optimize_functions(self, module: Any) -> None:
@@ -82,15 +94,19 @@ def _linked(library: PartLibrary) -> list[Any]:
     return found
 
 
-def install() -> None:
-    """Make numba compile into such libraries from now on."""
+@contextmanager
+def part_libraries() -> Iterator[None]:
+    """Make numba compile into such libraries within the block; numba's compiler lock is held."""
     codegen: Any = cpu_target.target_context.codegen()
-    codegen._library_class = PartLibrary  # noqa: SLF001 - numba has no public way, here and below
-    set_env = codegen.set_env
+    library, set_env = codegen._library_class, codegen.set_env  # noqa: SLF001 - numba has no public way, here and below
 
     def set_defined(name: str, environment: Any) -> None:
         # That of a part has no address yet.
         if codegen._engine.is_symbol_defined(name):  # noqa: SLF001
             set_env(name, environment)
 
-    codegen.set_env = set_defined
+    codegen._library_class, codegen.set_env = PartLibrary, set_defined  # noqa: SLF001
+    try:
+        yield
+    finally:
+        codegen._library_class, codegen.set_env = library, set_env  # noqa: SLF001

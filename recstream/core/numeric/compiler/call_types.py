@@ -5,6 +5,8 @@ function again, one after another. Their answer depends on the arguments' types 
 alone.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from numba.core.targetconfig import ConfigStack
@@ -27,6 +29,11 @@ def _get_call_type(self: Any, context: Any, args: Any, kws: Any) -> Any:
     return found
 
 
-def install() -> None:
-    """Make numba remember from now on."""
-    _function.get_call_type = _get_call_type
+@contextmanager
+def remembered_call_types() -> Iterator[None]:
+    """Make numba remember within the block; numba's compiler lock is held."""
+    resolve, _function.get_call_type = _function.get_call_type, _get_call_type
+    try:
+        yield
+    finally:
+        _function.get_call_type = resolve
