@@ -3,19 +3,18 @@
 A client or a proxy may send its own in ``X-Request-Id``.
 """
 
-import random
 import re
+import secrets
 
 from flask import Flask, Response, g, request
 
 HEADER = "X-Request-Id"
 _VALID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
-_random = random.Random()  # noqa: S311 - ids are no secrets, and the system's source costs a call
 
 
 def choose(sent: str) -> str:
     """Return the id that a client sent, or a new one if it is missing or not valid."""
-    return sent if _VALID.fullmatch(sent) else f"{_random.getrandbits(96):024x}"
+    return sent if _VALID.fullmatch(sent) else secrets.token_hex(12)
 
 
 def install(app: Flask) -> None:

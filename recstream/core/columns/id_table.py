@@ -21,9 +21,8 @@ _MAX_LOAD = 0.6
 """The index doubles when more of its slots than this are used."""
 _CHUNK = 1 << 16
 _LINE_BREAK = 10
-
-
 _KEPT_NAMES = 1 << 16
+"""Most ids that a table keeps as texts, since the same ones are asked for again."""
 
 
 class JoinedIds(NamedTuple):
@@ -244,6 +243,7 @@ class IdTable(Sequence[str]):
             self._own()
         start = int(self.ends[row - 1]) if row else 0
         self._block.rows[start : self.ends[row]] = 0
+        self._names = None
         self.state = object()
 
     def _own(self) -> None:

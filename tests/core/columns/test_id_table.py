@@ -131,6 +131,7 @@ def test_a_kept_id_is_forgotten_when_its_row_is_erased():
 
     table.erase(0)
 
+    assert table._names is None  # nor is the text of an erased user's id kept
     assert table.names([1, 0]) == ["b", "\0"]
 
 
