@@ -47,7 +47,7 @@ from recstream.core.events import EPOCH, timestamp_ms
 from recstream.errors import CatalogueUnavailable, StartupError
 from recstream.log import EventLog, histories_changelog, open_log, topic_specs, watch_topics
 from recstream.models import open_store
-from recstream.process import bound_socket, retry_while_away, stopped_by_signals
+from recstream.process import bound_socket, retry_while_away, stopped_by_signals, url_of
 from recstream.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -240,8 +240,7 @@ class Bridge:
     def url(self) -> str:
         """Address of the page."""
         host, port = self._socket.getsockname()[:2]
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
-        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        return url_of(host, port)
 
     def fail(self, error: BaseException) -> None:
         """End the bridge because of an error; called in any thread."""

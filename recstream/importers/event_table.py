@@ -1,4 +1,4 @@
-"""Events of a file as columns: 41 bytes of memory an event, and the order of their times.
+"""Events of a file as columns: 37 bytes of memory an event, and the order of their times.
 
 `in_time_order` makes each event's id: a hash of its line number and fields.
 """

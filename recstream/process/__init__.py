@@ -6,7 +6,7 @@ In: functions to run, a supervisor's pipe. Out: threads that are restarted or en
 from recstream.process.clock import system_clock_ms
 from recstream.process.event_loops import new_event_loop, run_in_loop
 from recstream.process.kernels import COMPILING, LISTS_WAIT, Kernels, fill_cache
-from recstream.process.ports import bound_socket
+from recstream.process.ports import bound_socket, url_of
 from recstream.process.shared_lock import SharedLock
 from recstream.process.shutdown import (
     end_in_time,

@@ -1,4 +1,4 @@
-"""Bind an address and port to listen on; an error says what to do."""
+"""Bind an address and port to listen on, where an error says what to do; make a URL of both."""
 
 import errno
 import socket
@@ -36,3 +36,9 @@ def bound_socket(host: str, port: int, backlog: int = 0) -> socket.socket:
             message = f"can't listen on {host}:{port}: {error}; choose another --host or --port"
         raise StartupError(message) from error
     return bound
+
+
+def url_of(host: str, port: int) -> str:
+    """Return the URL by which this machine reaches what listens on an address and port."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"

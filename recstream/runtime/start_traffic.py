@@ -3,6 +3,7 @@
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from http.client import HTTPResponse
 
 import msgspec
 
@@ -10,6 +11,19 @@ from recstream.settings import Settings
 
 OVERLOADED = 503
 TIMEOUT_S = 5.0
+
+
+def open_bridge(request: urllib.request.Request | str, timeout_s: float) -> HTTPResponse:
+    """Send a request to a bridge of this machine; a proxy that the environment names is not asked.
+
+    Raises
+    ------
+    OSError
+        It does not answer, or with an error.
+    """
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    found: HTTPResponse = opener.open(request, timeout=timeout_s)
+    return found
 
 
 class BridgeTraffic:
@@ -47,8 +61,7 @@ class BridgeTraffic:
             headers["Authorization"] = f"Bearer {token}"
         request = urllib.request.Request(f"{url}/v1/traffic", body, headers, method="PUT")  # noqa: S310 - our own bridge
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_S):  # noqa: S310
-                pass
+            open_bridge(request, TIMEOUT_S).close()
         except urllib.error.HTTPError as error:
             if error.code == OVERLOADED:
                 return ""

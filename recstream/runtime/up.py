@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import signal
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,10 +39,10 @@ from recstream.log import (
     topic_specs,
 )
 from recstream.models import announcements, start_of_generations
-from recstream.process import COMPILING, LISTS_WAIT, bound_socket
+from recstream.process import COMPILING, LISTS_WAIT, bound_socket, url_of
 from recstream.runtime.demo_shop import is_empty, seed_shop
 from recstream.runtime.doctor import prepare_data_dir
-from recstream.runtime.start_traffic import BridgeTraffic
+from recstream.runtime.start_traffic import BridgeTraffic, open_bridge
 from recstream.runtime.supervisor import DirectoryLock, Role, Supervisor, role_command
 from recstream.settings import Settings, child_environ, unknown_variables
 from recstream.simulate import is_seeded
@@ -244,9 +242,7 @@ class _System:
 
     def _url(self) -> str:
         if self.settings.port:
-            host = self.settings.host
-            shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - shown
-            return f"http://{shown}:{self.settings.port}"
+            return url_of(self.settings.host, self.settings.port)
         try:
             return str(msgspec.json.decode(self.url_file.read_bytes())["url"])
         except (FileNotFoundError, msgspec.DecodeError):
@@ -338,9 +334,9 @@ class _ProgressFeed:
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=1.0) as response:  # noqa: S310 - our own bridge
+        with open_bridge(url, 1.0) as response:
             return bool(response.status == 200)  # noqa: PLR2004 - HTTP's OK
-    except (urllib.error.URLError, OSError):
+    except OSError:
         return False
 
 

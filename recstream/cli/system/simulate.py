@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from recstream.cli.options import Number, is_terminal, json_option, say, settings_options
+from recstream.process import url_of
 from recstream.settings import Settings
 from recstream.simulate import RestSink, SendCounts, Sink, direct_sink, send_traffic
 
@@ -48,7 +49,7 @@ def simulate(
     if direct:
         sink = direct_sink(settings)
     else:
-        sink = RestSink(url or f"http://{settings.host}:{settings.port}", token)
+        sink = RestSink(url or url_of(settings.host, settings.port), token)
     progress = _Progress(events) if is_terminal() and not as_json else None
     try:
         report = send_traffic(
