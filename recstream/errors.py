@@ -201,4 +201,4 @@ class StartupError(RecstreamError):
 
 
 class OutOfSpace(StartupError):
-    """The disk of the data directory is full, or nearly so."""
+    """A disk is full, or nearly so."""

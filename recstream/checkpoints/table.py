@@ -15,6 +15,7 @@ from recstream.checkpoints.manifest import Manifest, file_name
 from recstream.core.history import table_rows
 from recstream.errors import CheckpointCorrupt, CheckpointError, NotFound, RecstreamError
 from recstream.log import INTERACTIONS, EventLog, TopicPartition, read_backwards
+from recstream.process import rocksdb_errors
 
 log = logging.getLogger(__name__)
 
@@ -201,8 +202,9 @@ def rows_by_key(
 ) -> Iterator[Callable[[bytes], bytes | None]]:
     """Yield a function that returns a checkpoint's row by key, from a table in a folder."""
     table = folder / manifest.name.removesuffix(".parquet")
-    write_table(content, manifest, table)
-    database = rocksdict.Rdict(str(table), rocksdict.Options(raw_mode=True))
+    with rocksdb_errors(folder):
+        write_table(content, manifest, table)
+        database = rocksdict.Rdict(str(table), rocksdict.Options(raw_mode=True))
     try:
         yield database.get
     finally:

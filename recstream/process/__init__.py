@@ -15,7 +15,7 @@ from recstream.process.shutdown import (
     follow_parent,
     stopped_by_signals,
 )
-from recstream.process.temporary import RESTART_S, is_temporary, retry_while_away
+from recstream.process.temporary import RESTART_S, is_temporary, retry_while_away, rocksdb_errors
 from recstream.process.threads import (
     BACKGROUND_NICE,
     Background,

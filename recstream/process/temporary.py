@@ -1,18 +1,29 @@
-"""Classify transient errors and retry until they are gone."""
+"""Classify transient errors and retry until they are gone; name those of RocksDB."""
 
+import contextlib
 import errno
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import TypeVar
 
-from recstream.errors import CatalogueUnavailable, LogRefused, LogUnavailable, ModelStoreUnavailable
+from recstream.errors import (
+    CatalogueUnavailable,
+    LogRefused,
+    LogUnavailable,
+    ModelStoreUnavailable,
+    OutOfSpace,
+    StartupError,
+)
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 RESTART_S = 2.0
+_NO_SPACE = "No space left on device"
+"""In RocksDB's errors, which have no type of their own."""
 
 
 def is_temporary(error: BaseException | None) -> bool:
@@ -26,7 +37,7 @@ def is_temporary(error: BaseException | None) -> bool:
             return True
         if getattr(error, "retriable", False):  # of aiokafka, an extra: no broker answers
             return True
-        if "No space left on device" in str(error):  # RocksDB's errors have no type of their own
+        if _NO_SPACE in str(error):
             return True
         error = error.__cause__
     return False
@@ -43,3 +54,32 @@ def retry_while_away(name: str, run: Callable[[], T], stopping: threading.Event)
             log.warning("%s starts again in %g s: %s", name, RESTART_S, error)
         stopping.wait(RESTART_S)
     return None
+
+
+@contextlib.contextmanager
+def rocksdb_errors(folder: Path) -> Generator[None, None, None]:
+    """Raise what RocksDB raises about a folder as an error that says what to do.
+
+    Raises
+    ------
+    OutOfSpace
+        The folder's disk is full. A database that could not write refuses all writes until it is
+        opened again.
+    StartupError
+        The folder can't be used for another reason.
+    """
+    try:
+        yield
+    except Exception as error:
+        if type(error) is not Exception and not isinstance(error, OSError):
+            raise  # rocksdict raises plain ones
+        # A database that is closed after a failed write raises another error.
+        texts = f"{error} {error.__context__}"
+        if _NO_SPACE in texts:
+            raise OutOfSpace(
+                f"{folder} can't be written: its disk is full; free some space there and try again"
+            ) from error
+        raise StartupError(
+            f"{folder} can't be used: {error}; end the process that has it open, make it "
+            "writable, or choose another folder"
+        ) from error

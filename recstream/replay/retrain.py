@@ -223,7 +223,8 @@ class CatalogueReplay:
 
     def gone(self) -> str:
         """Return a message about the compacted records."""
-        return f"{self.n_gone} catalogue records were compacted away"
+        records = "record was" if self.n_gone == 1 else "records were"
+        return f"{self.n_gone:,} catalogue {records} compacted away"
 
 
 def may_know_forgotten(

@@ -1,6 +1,7 @@
 """Run a replay: derive state from the log, and compare lists, histories and generations."""
 
 import contextlib
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from heapq import merge
@@ -17,6 +18,7 @@ from recstream.erasure import forgetting
 from recstream.errors import NotFound, StartupError
 from recstream.log import INTERACTIONS, MODELS, RECOMMENDATIONS, ReadableLog, Record, read_records
 from recstream.models import ReadableStore
+from recstream.process import rocksdb_errors
 from recstream.replay.evaluate import ListsByOffset, evaluation_watch
 from recstream.replay.retrain import DerivedStore, Retrained, may_know_forgotten, retrain
 from recstream.replay.verify import Difference, Progress, Verified, verify_partition
@@ -320,7 +322,7 @@ def write_state(fold: PartitionFold, folder: Path) -> None:
     Raises
     ------
     StartupError
-        The folder is not empty.
+        The folder is not empty, or can't be written; then nothing of the partition stays in it.
     """
     target = folder / f"partition-{fold.partition}"
     if target.exists() and any(target.iterdir()):
@@ -328,15 +330,19 @@ def write_state(fold: PartitionFold, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     options = rocksdict.Options(raw_mode=True)
     options.create_if_missing(create_if_missing=True)
-    database = rocksdict.Rdict(str(target), options)
     try:
-        for history in fold.histories.values():
-            batch = rocksdict.WriteBatch(raw_mode=True)
-            for key, value in table_rows.changes(None, history):
-                batch.put(key, value)
-            database.write(batch)
-    finally:
-        database.close()
+        with (
+            rocksdb_errors(target),
+            contextlib.closing(rocksdict.Rdict(str(target), options)) as database,
+        ):
+            for history in fold.histories.values():
+                batch = rocksdict.WriteBatch(raw_mode=True)
+                for key, value in table_rows.changes(None, history):
+                    batch.put(key, value)
+                database.write(batch)
+    except BaseException:
+        shutil.rmtree(target, ignore_errors=True)
+        raise
 
 
 def play(

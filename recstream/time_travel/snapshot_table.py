@@ -27,8 +27,8 @@ import msgspec
 import rocksdict
 
 from recstream.core.records import list_header
-from recstream.errors import StartupError
 from recstream.log import Record, partition_for
+from recstream.process import rocksdb_errors
 
 SCHEMA = 3
 """Of the table above; a folder of another one is rebuilt."""
@@ -69,26 +69,22 @@ class SnapshotTable:
         options = rocksdict.Options(raw_mode=True)
         options.create_if_missing(create_if_missing=True)
         options.set_compression_type(rocksdict.DBCompressionType.lz4())
-        try:
+        self.mark = b"%d %b" % (SCHEMA, mark)
+        with rocksdb_errors(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
             database = rocksdict.Rdict(str(folder), options)
-        except Exception as error:
-            raise StartupError(
-                f"snapshots in {folder} can't be opened: {error}; close the other process, "
-                "or give another folder"
-            ) from error
-        self.mark = b"%d %b" % (SCHEMA, mark)
-        known = database.get(b"e")
-        if known is not None and known != self.mark:
-            database.close()
-            rocksdict.Rdict.destroy(str(folder), options)
-            database = rocksdict.Rdict(str(folder), options)
-        database[b"e"] = self.mark
+            known = database.get(b"e")
+            if known is not None and known != self.mark:
+                database.close()
+                rocksdict.Rdict.destroy(str(folder), options)
+                database = rocksdict.Rdict(str(folder), options)
+            database[b"e"] = self.mark
+        self._folder = folder
         self._db = database
 
     def close(self) -> None:
         """Release the folder; again, it changes nothing."""
-        with contextlib.suppress(rocksdict.DbClosedError):
+        with contextlib.suppress(Exception):  # after a failed write; what is missing is read again
             self._db.close()
 
     def starts(self, partition: int) -> tuple[int, int]:
@@ -165,13 +161,14 @@ class SnapshotTable:
 
     def write(self, partition: int) -> SnapshotBatch:
         """Return a batch of changes to a partition."""
-        return SnapshotBatch(self._db, partition)
+        return SnapshotBatch(self._folder, self._db, partition)
 
 
 class SnapshotBatch:
     """Changes to a partition, written at once."""
 
-    def __init__(self, database: rocksdict.Rdict, partition: int) -> None:
+    def __init__(self, folder: Path, database: rocksdict.Rdict, partition: int) -> None:
+        self._folder = folder
         self._db = database
         self._partition = partition
         self._batch = rocksdict.WriteBatch(raw_mode=True)
@@ -181,7 +178,8 @@ class SnapshotBatch:
 
     def commit(self) -> None:
         """Write the changes; the batch is empty then."""
-        self._db.write(self._batch)
+        with rocksdb_errors(self._folder):
+            self._db.write(self._batch)
         self._batch = rocksdict.WriteBatch(raw_mode=True)
 
     def clear_partition(self) -> None:

@@ -10,7 +10,7 @@ from recstream.process import url_of
     [
         ("127.0.0.1", "http://127.0.0.1:8000"),
         ("localhost", "http://localhost:8000"),
-        ("0.0.0.0", "http://127.0.0.1:8000"),
+        ("0.0.0.0", "http://127.0.0.1:8000"),  # noqa: S104 - compared, not bound
         ("::", "http://[::1]:8000"),
         ("::1", "http://[::1]:8000"),
         ("2001:db8::7", "http://[2001:db8::7]:8000"),

@@ -1,6 +1,7 @@
 """A role waits for a log or store that is away when it starts, until it is stopped."""
 
 import errno
+import re
 import signal
 import subprocess
 import sys
@@ -15,9 +16,11 @@ from recstream.errors import (
     InvalidSetting,
     LogRefused,
     LogUnavailable,
+    NotFound,
+    OutOfSpace,
     StartupError,
 )
-from recstream.process import is_temporary, retry_while_away, temporary
+from recstream.process import is_temporary, retry_while_away, rocksdb_errors, temporary
 from tests.waiting import wait_until
 
 
@@ -90,3 +93,35 @@ def test_a_role_that_waits_for_kafka_at_its_start_ends_at_a_signal(
     finally:
         process.kill()
         process.wait()
+
+
+FULL = "IO error: No space left on device: While appending to file: 000004.log"
+
+
+def test_a_full_disk_that_rocksdb_names_is_an_error_of_its_own(tmp_path: Path) -> None:
+    def write_and_close() -> None:
+        try:
+            raise Exception(FULL)  # noqa: TRY002 - as rocksdict does
+        finally:
+            raise Exception("IO error: Writer has previous error.")  # noqa: TRY002 - by `close`
+
+    expected = "its disk is full; free some space there"
+    with pytest.raises(OutOfSpace, match=expected), rocksdb_errors(tmp_path):
+        write_and_close()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [Exception("IO error: While lock file: LOCK"), PermissionError(13, "Permission denied")],
+)
+def test_another_error_of_rocksdb_names_the_folder(tmp_path: Path, error: Exception) -> None:
+    expected = re.escape(f"{tmp_path} can't be used: {error}")
+    with pytest.raises(StartupError, match=expected), rocksdb_errors(tmp_path):
+        raise error
+
+
+@pytest.mark.parametrize("error", [ValueError("of the caller"), NotFound("none")])
+def test_errors_that_are_not_rocksdbs_stay(tmp_path: Path, error: Exception) -> None:
+    with pytest.raises(type(error)) as raised, rocksdb_errors(tmp_path):
+        raise error
+    assert raised.value is error

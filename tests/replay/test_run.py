@@ -13,6 +13,7 @@ from recstream.log.topics import INTERACTIONS, MODELS, RECOMMENDATIONS
 from recstream.models import start_of_generations
 from recstream.replay.run import ReplayPlan, Report, play, replay
 from recstream.time_travel import Generations
+from tests.full_disk import files_of_at_most
 from tests.replay.world import World
 
 
@@ -147,6 +148,16 @@ def test_a_folder_with_something_in_it_is_not_written_over(eventful: World, tmp_
 
     with pytest.raises(StartupError, match="must be empty or new"):
         run(eventful, into=tmp_path / "state")
+
+
+def test_state_that_does_not_fit_on_the_disk_is_named_and_removed(
+    eventful: World, tmp_path: Path
+) -> None:
+    with files_of_at_most(1_000), pytest.raises(StartupError, match="partition-0 can't be"):
+        run(eventful, into=tmp_path / "state")
+
+    assert not list((tmp_path / "state").iterdir())
+    run(eventful, into=tmp_path / "state")
 
 
 def test_playing_keeps_the_order_of_time_and_its_distances(eventful: World) -> None:

@@ -24,6 +24,7 @@ from recstream.runtime import backup
 from recstream.runtime.backup import create, restore, verify
 from recstream.settings import Settings
 from tests.checkpoints.made import make_checkpoint
+from tests.full_disk import files_of_at_most
 from tests.replay.conftest import eventful, world
 
 __all__ = ["eventful", "world"]
@@ -251,6 +252,13 @@ def test_a_failure_in_the_middle_leaves_no_backup(eventful, settings, tmp_path, 
 
     monkeypatch.setattr("recstream.runtime.backup._copy_checkpoints", fail)
     with pytest.raises(OSError, match="No space"):
+        create(eventful.log, settings, tmp_path / "backup", now_ms=1)
+
+    assert not list((tmp_path / "backup").iterdir())
+
+
+def test_a_copy_that_does_not_fit_names_its_own_disk(eventful, settings, tmp_path):
+    with files_of_at_most(20_000), pytest.raises(LogUnavailable, match=f"{tmp_path}/backup"):
         create(eventful.log, settings, tmp_path / "backup", now_ms=1)
 
     assert not list((tmp_path / "backup").iterdir())

@@ -21,6 +21,7 @@ from recstream.errors import (
     ModelStoreUnavailable,
     NotFound,
     OffsetOutOfRange,
+    OutOfSpace,
     Overloaded,
     RecstreamError,
     TokenRefused,
@@ -43,6 +44,7 @@ _STATUS: tuple[tuple[type[RecstreamError], int, str], ...] = (
     (ArtifactCorrupt, 410, "artifact-damaged"),
     (CheckpointError, 410, "checkpoint-damaged"),
     (Overloaded, 503, "overloaded"),
+    (OutOfSpace, 503, "out-of-space"),
 )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from recstream.checkpoints import Checkpoints
-from recstream.errors import Overloaded
+from recstream.errors import Overloaded, StartupError
 from recstream.log import ReadableLog
 from recstream.models import ReadableStore
 from recstream.time_travel import Snapshots, TimeTravel
@@ -55,13 +55,20 @@ class PastQueries:
                 if self._travel is None:
                     snapshots = Snapshots(self._log, self._folder, checkpoints=self._checkpoints)
                     self._travel = TimeTravel(self._log, self._store, snapshots)
-                return question(self._travel)
+                try:
+                    return question(self._travel)
+                except StartupError:  # the snapshots can't be written: the next query opens them
+                    self._close()
+                    raise
         finally:
             self._places.release()
 
     def close(self) -> None:
         """Release the folder."""
         with self._mutex:
-            if self._travel is not None:
-                self._travel.snapshots.close()
-            self._travel = None
+            self._close()
+
+    def _close(self) -> None:
+        if self._travel is not None:
+            self._travel.snapshots.close()
+        self._travel = None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import tempfile
 import time
+from collections.abc import Iterable
+from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -17,6 +19,7 @@ WRITER_S = 30.0
 """Seconds that a named pipe may have no writer."""
 _POLL_S = 0.02
 _START_BYTES = 4096
+_CHUNK_BYTES = 1 << 18
 
 
 def spool(path: Path) -> BinaryIO | None:
@@ -39,14 +42,36 @@ def spool(path: Path) -> BinaryIO | None:
             raise InvalidInput(
                 f"{path} is a device or begins with zero bytes; expected a file or a pipe of rows"
             )
-        copy = cast("BinaryIO", tempfile.TemporaryFile())  # noqa: SIM115 - the caller's
-        try:
-            copy.write(start)
-            shutil.copyfileobj(pipe, copy)
-        except BaseException:
-            copy.close()
-            raise
-    return copy
+        return temporary_file(chain([start], iter(lambda: pipe.read(_CHUNK_BYTES), b"")), path)
+
+
+def temporary_file(chunks: Iterable[bytes], name: object) -> BinaryIO:
+    """Write bytes to a temporary file, which can be read more than once.
+
+    Parameters
+    ----------
+    name : object
+        What the bytes are of, for the error.
+
+    Raises
+    ------
+    InvalidInput
+        It can't be written.
+    """
+    with ExitStack() as stack:
+        file = cast("BinaryIO", stack.enter_context(tempfile.TemporaryFile()))
+        for chunk in chain(chunks, [b""]):
+            try:
+                file.write(chunk)
+                if not chunk:
+                    file.flush()
+            except OSError as error:
+                raise InvalidInput(
+                    f"a temporary copy of {name} can't be written to {tempfile.gettempdir()}: "
+                    f"{error.strerror}; free some space there, or name another folder by TMPDIR"
+                ) from error
+        stack.pop_all()
+        return file
 
 
 def _open(path: Path) -> BinaryIO:

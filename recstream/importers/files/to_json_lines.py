@@ -1,10 +1,8 @@
 """Convert Parquet files, SQL queries and XML feeds to JSON lines."""
 
 import re
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -13,6 +11,7 @@ from xml.etree import ElementTree as ET
 import msgspec
 
 from recstream.errors import InvalidInput
+from recstream.importers.files.pipe import temporary_file
 
 _ROWS = 500
 """Rows of a table in memory at a time; each may hold long texts."""
@@ -30,19 +29,17 @@ _ATOM = "{http://www.w3.org/2005/Atom}"
 
 def spooled(rows: Iterable[dict[str, Any]]) -> BinaryIO:
     """Write rows as JSON lines to a temporary file, which can be read more than once."""
-    return spooled_lines(map(_line, rows))
+    return temporary_file(map(_line, rows), "the rows")
 
 
-def spooled_lines(
-    lines: Iterable[bytes], name: object = "", n_bytes: int | None = None
-) -> BinaryIO:
+def spooled_lines(lines: Iterable[bytes], name: str, n_bytes: int) -> BinaryIO:
     """Write what a file becomes to a temporary file.
 
     Parameters
     ----------
-    name : object
+    name : str
         The file's, for the error.
-    n_bytes : int, optional
+    n_bytes : int
         Size of the file.
 
     Raises
@@ -50,21 +47,20 @@ def spooled_lines(
     InvalidInput
         It becomes much larger than any real table.
     """
-    most = None if n_bytes is None else max(MOST_CONVERTED_BYTES, MOST_GROWTH * n_bytes)
-    size = 0
-    with ExitStack() as stack:
-        file = cast("BinaryIO", stack.enter_context(tempfile.TemporaryFile()))
+    most = max(MOST_CONVERTED_BYTES, MOST_GROWTH * n_bytes)
+
+    def bounded() -> Iterator[bytes]:
+        size = 0
         for line in lines:
             size += len(line)
-            if most is not None and size > most:
+            if size > most:
                 raise InvalidInput(
                     f"{name} would become more than {most:,} bytes of rows, from {n_bytes:,}; "
                     "import a copy with the needed columns alone"
                 )
-            file.write(line)
-        file.flush()
-        stack.pop_all()
-        return file
+            yield line
+
+    return temporary_file(bounded(), name)
 
 
 _encode = msgspec.json.Encoder(enc_hook=str, decimal_format="number").encode

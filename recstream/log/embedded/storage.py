@@ -300,6 +300,12 @@ class Storage:
             connection = self._connect(wait_s=self.busy_timeout_s)
             try:
                 connection.execute("VACUUM INTO ?", (str(path),))
+            except sqlite3.Error as error:
+                if error.sqlite_errorcode in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE}:
+                    raise LogUnavailable(
+                        f"the copy {path}: {error}; free some space on its disk and try again"
+                    ) from error
+                raise
             finally:
                 connection.close()
 

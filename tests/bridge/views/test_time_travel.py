@@ -1,11 +1,13 @@
 """Lists of the past over REST: made again from the log, and compared."""
 
+import shutil
 import threading
 
 import pytest
 
 from recstream.bridge.views.time_travel import MAX_WAITING
 from recstream.log import INTERACTIONS, partition_for
+from recstream.time_travel.snapshot_table import SnapshotBatch, SnapshotTable
 from tests.bridge.conftest import USER
 from tests.waiting import wait_until
 
@@ -124,3 +126,39 @@ def test_queries_about_the_past_that_wait_leave_threads_to_others(past):
     refused = [answer for answer in answers if answer.status == 503]
     assert len(refused) == 40 - MAX_WAITING
     assert all(answer.headers["Retry-After"] for answer in refused)
+
+
+class _FullDisk:
+    """A database of RocksDB after its first write to a full disk: it refuses all others."""
+
+    def __init__(self, database):
+        self.database = database
+
+    def __getattr__(self, name):
+        return getattr(self.database, name)
+
+    def write(self, batch):  # noqa: ARG002
+        raise Exception("IO error: No space left on device: While appending to file: 4.log")  # noqa: TRY002
+
+
+def test_a_query_after_a_full_disk_opens_the_snapshots_again(past, monkeypatch):
+    world, lists = past
+    path = f"/v1/users/{USER}/recommendations?as_of={lists[0].as_of.offset}"
+    queries = world.bridge.deps.time_travel
+    queries.close()
+    shutil.rmtree(queries._folder, ignore_errors=True)
+
+    def write(table, partition):
+        if not isinstance(table._db, _FullDisk):
+            table._db = _FullDisk(table._db)
+        return SnapshotBatch(table._folder, table._db, partition)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SnapshotTable, "write", write)
+        answer = world.get(path)
+    assert answer.status == 503
+    assert answer.json["type"] == "urn:recstream:problem:out-of-space"
+    assert "its disk is full; free some space" in answer.json["detail"]
+    assert answer.headers["Retry-After"] == "1"
+
+    assert world.get(path).status == 200

@@ -11,6 +11,7 @@ import pytest
 
 from recstream.errors import InvalidInput
 from recstream.importers import Source
+from tests.full_disk import files_of_at_most
 from tests.importers.imports import Outcome, put
 
 ROWS = "user,item\n" + "".join(f"u{n},p{n}\n" for n in range(10))
@@ -83,3 +84,23 @@ def test_a_file_that_grows_while_it_is_read_is_refused(tmp_path: Path) -> None:
         read_and_grow()
     assert len(read) < 10_000
     assert len(list(Source(file).rows())) > len(ROWS.splitlines()) - 1
+
+
+def test_a_pipe_that_does_not_fit_into_the_temporary_folder_names_that_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    content = "user,item\n" + "u,p\n" * 500_000
+
+    def write() -> None:
+        with contextlib.suppress(BrokenPipeError), pipe.open("w") as file:
+            file.write(content)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    expected = f"a temporary copy of {pipe} can't be written to {tmp_path}: .*TMPDIR"
+    with files_of_at_most(1_000_000), pytest.raises(InvalidInput, match=expected):
+        Source(pipe)
+    writer.join()
