@@ -15,7 +15,7 @@ from recstream.core.numeric.tiles import OUTER_COLUMNS, OUTER_ROWS, outer_tile
 
 CHUNK = 256
 """Rows whose products are summed in float32 before they join the float64 sum."""
-BLOCK = 64
+BLOCK = 72
 """Rows that one panel of a rotation is applied to while it is in the L1 cache."""
 
 
@@ -38,7 +38,8 @@ def add_gramian(
     # Rows a power of two apart would compete for a few cache sets.
     stride = wide + LANES
     scaled = np.zeros(CHUNK * stride, np.float32)
-    part = np.empty(wide * wide, np.float32)
+    panel = np.empty(CHUNK * OUTER_COLUMNS, np.float32)
+    part = np.empty((wide + OUTER_ROWS) * wide, np.float32)
     for first in range(start, stop, CHUNK):
         n = min(CHUNK, stop - first)
         for a in range(n):
@@ -46,10 +47,13 @@ def add_gramian(
             for k in range(0, width, LANES):
                 store(scaled, a * stride + k, multiply(load(z, (first + a) * width + k), times))
         part[:] = 0.0
-        for i in range(0, width, OUTER_ROWS):
-            for j in range(0, i + OUTER_ROWS, OUTER_COLUMNS):
+        for j in range(0, width, OUTER_COLUMNS):
+            for a in range(n):
+                for k in range(0, OUTER_COLUMNS, LANES):
+                    store(panel, a * OUTER_COLUMNS + k, load(scaled, a * stride + j + k))
+            for i in range(j // OUTER_ROWS * OUTER_ROWS, width, OUTER_ROWS):
                 at = i * wide + j
-                outer_tile(scaled, i, 1, stride, scaled, j, stride, n, part, at, wide)
+                outer_tile(scaled, i, 1, stride, panel, 0, OUTER_COLUMNS, n, part, at, wide)
         for i in range(width):
             for j in range(i + 1):
                 gramian[i, j] += part[i * wide + j]

@@ -13,6 +13,7 @@ from recstream.core.numeric.arrays import Float32s, Float64s, Int32s, Int64s
 from recstream.core.numeric.jit import compiled
 from recstream.core.numeric.simd import (
     LANES,
+    LINE,
     add,
     divide,
     fma,
@@ -27,7 +28,7 @@ from recstream.core.numeric.simd import (
 from recstream.core.numeric.tiles import GROUP, axpy_group, dot_group, prefetch_group
 
 AHEAD = 64
-"""Entries of the next row to prefetch."""
+"""Entries of the next row to prefetch; each step fetches a part of their columns."""
 
 
 @compiled
@@ -80,7 +81,8 @@ def cg_steps(
     r = np.empty(width, np.float32)
     p = np.empty(width, np.float32)
     q = np.empty(width, np.float32)
-    skipped = 0
+    skipped = fetched = 0
+    part = (width // LINE + steps - 1) // steps * LINE
     for number in range(-1, len(order)):
         ahead = (number + 1) % 2 * padded
         if number + 1 < len(order):
@@ -95,8 +97,7 @@ def cg_steps(
             for a in range(n, filled):
                 offsets[ahead + a] = 0
                 weight[ahead + a] = 0.0
-            for a in range(0, min(filled, AHEAD), GROUP):
-                prefetch_group(z, offsets, ahead + a, width)
+            fetched = min(filled, AHEAD)
         if number < 0:
             continue
         row = order[number]
@@ -137,7 +138,11 @@ def cg_steps(
         for step_number in range(steps):
             for k in range(0, width, LANES):
                 store(q, k, multiply(add(load(spectrum, k), shift), load(p, k)))
+            begin = min(step_number * part, width)
+            end = min(begin + part, width)
             for a in range(0, filled, GROUP):
+                if a < fetched:
+                    prefetch_group(z, offsets, ahead + a, begin, end)
                 dot_group(z, offsets, base + a, p, width, dots, a)
             for a in range(filled):
                 dots[a] *= weight[base + a]

@@ -28,10 +28,12 @@ from recstream.core.numeric.cholesky import (
 from recstream.core.numeric.jit import ZERO, compiled, helper
 from recstream.core.numeric.simd import (
     LANES,
+    LINE,
     add,
     divide,
     load,
     multiply,
+    prefetch,
     splat,
     square_root,
     store,
@@ -134,7 +136,15 @@ def solve_dual(
                 clear_square(square, stride, n)
             for at in range(n * width, (n + GROUP - 1) // GROUP * GROUP * width, LANES):
                 store(scaled, at, zero())
+            # The next row's factors are fetched while this row's products are computed.
+            following = order[min(first + lane + 1, len(order) - 1)]
+            ahead = indptr[following]
+            end = indptr[following + 1]
             for i in range(0, n, DOT_ROWS):
+                for a in range(ahead + i, min(ahead + i + DOT_ROWS, end)):
+                    begin = np.int64(indices[a]) * width
+                    for k in range(begin, begin + width, LINE):
+                        prefetch(z, k)
                 for j in range(0, min(i + DOT_ROWS, n), 4):
                     dot_tile(scaled, i * width, j * width, width, width, tile)
                     for k in range(i, min(i + DOT_ROWS, n)):
@@ -214,7 +224,7 @@ def solve_primal(
     offsets = np.empty(CHUNK, np.int64)
     for a in range(CHUNK):
         offsets[a] = a * stride
-    gramian = np.empty(wide * wide, np.float32)
+    gramian = np.empty((wide + OUTER_ROWS) * wide, np.float32)
     total, alone = np.empty(wide, np.float32), np.empty(wide, np.float32)
     for first in range(0, len(order), LANES):
         group = order[first : first + LANES]
@@ -242,7 +252,7 @@ def solve_primal(
                 for a in range(0, filled, GROUP):
                     axpy_group(scaled, offsets, a, roots, a, total, width)
                 for i in range(0, width, OUTER_ROWS):
-                    for j in range(0, i + OUTER_ROWS, OUTER_COLUMNS):
+                    for j in range(0, min(i + OUTER_ROWS, width), OUTER_COLUMNS):
                         at = i * wide + j
                         outer_tile(scaled, i, 1, stride, scaled, j, stride, n, gramian, at, wide)
             loss[row] = observed

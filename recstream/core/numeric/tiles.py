@@ -31,8 +31,8 @@ DOT_ROWS = LANES // 4
 """Rows of a `dot_tile`; it has 4 columns, so that one vector holds all its sums."""
 GROUP = 8
 """Scattered rows that `dot_group` and `axpy_group` process at once."""
-OUTER_ROWS = LANES // 2
-"""Rows of an `outer_tile`."""
+OUTER_ROWS = min(8, 2 + LANES // 2)
+"""Rows of an `outer_tile`: with its columns, 12 or 16 sums hide the latency of an addition."""
 OUTER_COLUMNS = 2 * LANES
 """Columns of an `outer_tile`."""
 PRODUCT_ROWS = 8
@@ -314,17 +314,17 @@ def _group_rows(
 
 
 @intrinsic
-def prefetch_group(_: Any, z: Any, offsets: Any, first: Any, length: Any) -> Any:
-    """Prefetch GROUP rows of `z`; see `dot_group`."""
+def prefetch_group(_: Any, z: Any, offsets: Any, first: Any, begin: Any, end: Any) -> Any:
+    """Prefetch columns begin to end of GROUP rows of `z`; see `dot_group`."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        z_, offsets_, first_, n = args
+        z_, offsets_, first_, begin_, end_ = args
         where = partial(address, context, builder)
         rows = _group_rows(builder, where, signature.args, z_, offsets_, first_)
-        with cgutils.for_range_slice(builder, _int(0), n, _int(LINE), intp=_I64) as (k, _count):
+        with cgutils.for_range_slice(builder, begin_, end_, _int(LINE), intp=_I64) as (k, _count):
             for row in rows:
                 emit_prefetch(builder, builder.gep(row, [k]))
         return context.get_dummy_value()
 
     i64 = types.int64
-    return types.void(z, offsets, i64, i64), emit
+    return types.void(z, offsets, i64, i64, i64), emit
