@@ -4,6 +4,7 @@ Precedence: flag > ``RECSTREAM_*`` variable (``RECSTREAM_*_FILE`` names a file t
 > ``recstream.toml`` > default.
 """
 
+import codecs
 import difflib
 import logging
 import math
@@ -333,12 +334,12 @@ def load(
 
 
 def read_bounded(path: Path) -> bytes:
-    """Return a small file's content; raises `InvalidInput` beyond `MAX_FILE_BYTES`."""
+    """Return a small file's content without a byte order mark; raises `InvalidInput` beyond `MAX_FILE_BYTES`."""
     with path.open("rb") as file:
         content = file.read(MAX_FILE_BYTES + 1)
     if len(content) > MAX_FILE_BYTES:
         raise InvalidInput(f"{path} may have at most {MAX_FILE_BYTES:,} bytes, and has more")
-    return content
+    return content.removeprefix(codecs.BOM_UTF8)
 
 
 def _check_one(name: str, value: Any, origin: str) -> None:
@@ -362,7 +363,7 @@ def _from_file(file: Path | None, variables: Mapping[str, str]) -> tuple[Path, d
     )
     path = named or Path("recstream.toml")
     try:
-        return path, tomllib.loads(read_bounded(path).decode("utf-8-sig"))
+        return path, tomllib.loads(read_bounded(path).decode())
     except FileNotFoundError:
         if named is None:
             return path, {}

@@ -219,3 +219,10 @@ def test_a_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
     path.write_text("\ufeffport = 81\n", encoding="utf-8")
 
     assert load(environ={}, file=path).port == 81
+
+
+def test_a_secret_of_a_file_has_no_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_text("\ufeffhush-hush\n", encoding="utf-8")
+
+    assert load(environ={"RECSTREAM_SECRET_FILE": str(path)}).secret == "hush-hush"  # noqa: S105

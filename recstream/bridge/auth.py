@@ -95,8 +95,12 @@ class Authenticator:
     def issue(self, user: str | None, *, ttl_s: int = DEFAULT_TTL_S) -> tuple[str, float]:
         """Return a token and its expiry (seconds since 1970); without a user: a service token."""
         issued_s = int(self._now())
-        claims = {"iat": issued_s, "exp": issued_s + ttl_s, "scope": USER if user else SERVICE}
-        if user:
+        claims = {
+            "iat": issued_s,
+            "exp": issued_s + ttl_s,
+            "scope": SERVICE if user is None else USER,
+        }
+        if user is not None:
             claims["sub"] = user
         return jwt.encode(claims, self._secret, algorithm=ALGORITHM), issued_s + ttl_s
 

@@ -40,9 +40,14 @@ def user_argument(function: F) -> F:
     return argument(function)
 
 
-def _checked_user(ctx: click.Context, param: click.Parameter, value: str) -> str:
+def user_option(about: str) -> Callable[[F], F]:
+    """Return a decorator that adds ``--user``; an empty one is refused: it must not mean all users."""
+    return click.option("--user", callback=_checked_user, help=about)
+
+
+def _checked_user(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     del ctx, param
-    if not 0 < len(value) <= MAX_ID_CHARACTERS:
+    if value is not None and not 0 < len(value) <= MAX_ID_CHARACTERS:
         raise click.BadParameter(
             f"expected a user id of 1 to {MAX_ID_CHARACTERS} characters, got {len(value)}"
         )

@@ -79,6 +79,13 @@ def test_a_short_secret_is_refused():
         Authenticator.from_settings(Settings(secret="short"), now=lambda: 0.0)  # noqa: S106 - too short
 
 
+def test_a_token_for_a_user_without_an_id_is_not_a_service_token():
+    token, _ = authenticator().issue("")
+
+    with pytest.raises(TokenRefused, match="the token is invalid"):
+        authenticator().verify(token)
+
+
 def signed(**claims):
     """Return a token with the shop's secret, whatever its claims are."""
     valid = {"sub": "ann", "scope": "user", "exp": NOW_S + 5}

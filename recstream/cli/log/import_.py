@@ -1,6 +1,5 @@
 """`recstream import`: import files of events and products into the log."""
 
-import codecs
 import threading
 from datetime import UTC
 from pathlib import Path
@@ -335,7 +334,7 @@ def _given(how: dict[str, Any]) -> dict[str, Any]:
     given: dict[str, Any] = {}
     if how["mapping_file"] is not None:
         try:
-            content = read_bounded(how["mapping_file"]).removeprefix(codecs.BOM_UTF8)
+            content = read_bounded(how["mapping_file"])
             found = msgspec.json.decode(content, type=dict[str, Any])
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
             raise InvalidInput(

@@ -15,7 +15,14 @@ from recstream.analysis import export as write_slice
 from recstream.checkpoints import Checkpoints, audit_horizon, open_checkpoints
 from recstream.cli.log.records import record_line
 from recstream.cli.open import open_existing, time_travel
-from recstream.cli.options import is_terminal, json_option, say, settings_options, table
+from recstream.cli.options import (
+    is_terminal,
+    json_option,
+    say,
+    settings_options,
+    table,
+    user_option,
+)
 from recstream.control import read_timeline
 from recstream.errors import RecstreamError
 from recstream.log import ReadableLog, histories_changelog
@@ -38,7 +45,7 @@ class DifferencesFoundError(RecstreamError):
     "--from", "start", metavar="OFFSET|TIME", help="First event whose lists are compared."
 )
 @click.option("--to", "stop", metavar="OFFSET|TIME", help="Stop before this event.")
-@click.option("--user", help="Compare only this user's lists.")
+@user_option("Compare only this user's lists.")
 @click.option(
     "--speed",
     type=click.Choice(["max", *SPEEDS]),
@@ -234,7 +241,7 @@ def _progress() -> Iterator[Progress]:
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--from", "start", metavar="OFFSET|TIME", help="First event.")
 @click.option("--to", "stop", metavar="OFFSET|TIME", help="Stop before this event.")
-@click.option("--user", help="Only this user's events; those of other users are blanked.")
+@user_option("Only this user's events; those of other users are blanked.")
 @settings_options()
 @json_option
 def export(

@@ -1,5 +1,6 @@
 """`recstream steering`: set, show, check and clear the document of merchandising rules."""
 
+import codecs
 import time
 from contextlib import closing
 
@@ -137,7 +138,7 @@ def read_steering(file: str) -> Steering:
     with click.open_file(file, "rb") as source:
         content = source.read(MAX_BYTES + 1)
     try:
-        return decode_steering(content)
+        return decode_steering(content.removeprefix(codecs.BOM_UTF8))
     except InvalidSteering as error:
         name = "standard input" if file == "-" else file
         raise InvalidSteering(f"{name}: {error.reason}", pointer=error.pointer) from error

@@ -4,13 +4,13 @@ import time
 
 import click
 
-from recstream.cli.options import json_option, say, settings_options
+from recstream.cli.options import json_option, say, settings_options, user_option
 from recstream.errors import InvalidSetting
 from recstream.settings import Settings
 
 
 @click.command()
-@click.option("--user", help="May act for this user only.  [default: a service, for all]")
+@user_option("May act for this user only.  [default: a service, for all]")
 @click.option("--ttl", "ttl_s", type=click.IntRange(1, 315_360_000), default=3600, help="Seconds.")
 @settings_options()
 @json_option

@@ -222,12 +222,29 @@ def test_a_token_needs_a_secret(
     assert capsys.readouterr().out.count(".") == 2
 
 
+@pytest.mark.parametrize("command", [["token"], ["replay", "--verify"], ["export", "part.zip"]])
+@pytest.mark.usefixtures("event_log")
+def test_an_empty_user_does_not_mean_all_users(
+    command: list[str],
+    data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("RECSTREAM_SECRET", "made-up-for-this-test-" * 2)
+
+    assert run([*command, "--user", "", "--data-dir", str(data)]) == 2
+
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "expected a user id of 1 to 256 characters, got 0" in said.err
+
+
 def test_steering_is_put_into_the_log_shown_in_words_and_cleared(
     event_log: EventLog, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "rules.json"
     rule = {"action": "exclude", "name": "hide", "where": {"brand": "Acme"}}
-    file.write_text(json.dumps({"rules": [rule]}))
+    file.write_text("\ufeff" + json.dumps({"rules": [rule]}))  # as some editors write
     here = ["--data-dir", str(data)]
 
     assert run(["steering", "set", str(file), "--no-wait", *here]) == 0
