@@ -17,6 +17,8 @@ from recstream.errors import RecstreamError
 BUSY = frozenset({429, 502, 503, 504})
 """Statuses after which the same request may succeed."""
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 10.0
+_WRONG = (httpx.DecodingError, httpx.UnsupportedProtocol, httpx.LocalProtocolError)
+"""What fails each time: an answer that can't be read, an address without ``http://``, a token with a line end."""
 
 
 class RequestFailed(RecstreamError):
@@ -112,7 +114,7 @@ class Attempts:
 
     def next_wait(self, now: float, failure: httpx.Response | httpx.RequestError) -> float | None:
         """Return the seconds to wait before the request is sent again; None not to send it."""
-        if isinstance(failure, httpx.DecodingError):
+        if isinstance(failure, _WRONG):
             return None
         wait = self._wait * (0.5 + self._draw() / 2)
         if isinstance(failure, httpx.Response):

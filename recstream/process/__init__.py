@@ -13,6 +13,7 @@ from recstream.process.shutdown import (
     ended_if_stuck,
     exit_text,
     follow_parent,
+    is_running,
     stopped_by_signals,
 )
 from recstream.process.temporary import RESTART_S, is_temporary, retry_while_away, rocksdb_errors

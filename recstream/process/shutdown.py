@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from recstream.process.threads import run_in_thread
 
@@ -18,6 +19,20 @@ STUCK_S = 30.0
 """Deadline of a role that stops after an error."""
 DRAIN_S = 10.0
 """Deadline after the supervisor is gone."""
+
+
+def is_running(process_id: int) -> bool:
+    """Return whether a process runs; one that has ended, but whose parent has not noticed, does not."""
+    try:
+        os.kill(process_id, 0)
+    except PermissionError:
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    try:
+        return Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return True
 
 
 def end_in_time(seconds: float = END_S) -> None:

@@ -18,7 +18,7 @@ import msgspec
 from recstream.core.records import TrainerStatus, WorkerStatus, decode_pipeline
 from recstream.errors import NotFound, OutOfSpace, RecstreamError, StartupError
 from recstream.metrics import HEARTBEAT_LATE_S
-from recstream.process import bound_socket, system_clock_ms
+from recstream.process import bound_socket, is_running, system_clock_ms
 from recstream.settings import Settings, unknown_variables
 
 log = logging.getLogger(__name__)
@@ -263,13 +263,7 @@ def _heartbeats(values: Iterable[bytes], now_ms: float) -> tuple[list[str], list
 def _runs_here(process: str) -> bool:
     """Return whether a process, named by host and id, runs on this host."""
     host, _, pid = process.rpartition("-")
-    if host != socket.gethostname() or not pid.isdecimal():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except (OSError, OverflowError, ValueError):
-        return False
-    return True
+    return host == socket.gethostname() and pid.isdecimal() and is_running(int(pid))
 
 
 def _catalogue(settings: Settings) -> Finding:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from recstream.errors import StartupError
-from recstream.process import exit_text
+from recstream.process import exit_text, is_running
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,8 @@ class DirectoryLock:
         deadline = time.monotonic() + wait_s
         while not self._try():
             holder = os.pread(self.fd, 32, 0).decode(errors="replace").strip()
-            if _is_running(holder) or time.monotonic() > deadline:
+            is_held = holder.isdecimal() and is_running(int(holder))
+            if is_held or time.monotonic() > deadline:
                 os.close(self.fd)
                 raise StartupError(
                     f"another `recstream up` (process {holder or 'unknown'}) runs on {directory}; "
@@ -74,16 +75,6 @@ class DirectoryLock:
     def close(self) -> None:
         """Release the lock here; roles that inherited it hold it until they end."""
         os.close(self.fd)
-
-
-def _is_running(process_id: str) -> bool:
-    try:
-        os.kill(int(process_id), 0)
-    except (ValueError, ProcessLookupError):
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 class Role:

@@ -71,6 +71,18 @@ def test_gives_up_after_its_patience(call: Callable[..., Any]) -> None:
     assert clock.now < 30
 
 
+@pytest.mark.parametrize(
+    "error", [httpx.UnsupportedProtocol("no http://"), httpx.LocalProtocolError("Illegal header")]
+)
+def test_does_not_repeat_what_can_not_be_sent(
+    call: Callable[..., Any], error: httpx.RequestError
+) -> None:
+    bridge, clock = Scripted(error), FakeClock()
+    with pytest.raises(RequestFailed, match=r"is the address right\?"):
+        call(bridge, clock, "get_item", "p1")
+    assert clock.now == 0.0
+
+
 def test_does_not_repeat_what_was_wrong(call: Callable[..., Any]) -> None:
     wrong = httpx.Response(422, json={"detail": "n must be above 0", "errors": [{"pointer": "/n"}]})
     bridge = Scripted(wrong)

@@ -257,17 +257,23 @@ def test_nobody_else_starts_on_a_directory_while_a_supervisor_runs(
         DirectoryLock(tmp_path, wait_s=0.0)
 
 
+@pytest.mark.parametrize("is_noticed", [True, False], ids=["gone", "zombie"])
 def test_the_next_supervisor_waits_for_the_roles_of_one_that_was_killed(
-    abandoned: tuple[subprocess.Popen[bytes], int], tmp_path: Path
+    abandoned: tuple[subprocess.Popen[bytes], int], tmp_path: Path, is_noticed: bool
 ) -> None:
     parent, child = abandoned
     os.kill(child, signal.SIGSTOP)
     wait_until(lambda: state(child) == "T", "the role is stopped")
     parent.kill()
-    parent.wait()
+    if is_noticed:
+        parent.wait()
+    else:
+        wait_until(lambda: state(parent.pid) == "Z", "the supervisor has ended")
 
+    begun_s = time.monotonic()
     with pytest.raises(StartupError):
         DirectoryLock(tmp_path, wait_s=0.2)
+    assert time.monotonic() - begun_s >= 0.2
     os.kill(child, signal.SIGCONT)
     lock = DirectoryLock(tmp_path, wait_s=DEADLINE_S)
 
