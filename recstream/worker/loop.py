@@ -40,6 +40,8 @@ REFRESH_USERS = 16
 """Users refreshed between two groups of records, which then wait about 10 ms."""
 FOLDING_SHARE = 15.0
 """While records wait, folding gets this many times the time that lists get."""
+LONGEST_FOLDING_S = 10.0
+"""Longest time without lists while records wait. Lists are slow while kernels are compiled."""
 KERNELS_S = 5.0
 """Longest wait for kernels to be loaded before records are read."""
 POLL_S = 1.0
@@ -242,16 +244,25 @@ class WorkerLoop:
             self._has_lists_to_make.clear()
             engine = self.engine
             while engine.generation is not None and (engine.n_pending or engine.n_to_refresh):
-                begun = perf_counter()
-                await self._run(self._make_some_lists)
-                if engine.lag > LIVE_LAG:
-                    await asyncio.sleep(FOLDING_SHARE * (perf_counter() - begun))
+                took_s = await self._run(self._make_some_lists)
+                await self._leave_time_to_fold(min(FOLDING_SHARE * took_s, LONGEST_FOLDING_S))
 
-    def _make_some_lists(self) -> None:
+    def _make_some_lists(self) -> float:
+        """Return how many seconds it took."""
+        begun = perf_counter()
         if self.engine.n_pending:
             self.engine.list_pending(LIVE_USERS)
         else:
             self.engine.refresh(REFRESH_USERS)
+        return perf_counter() - begun
+
+    async def _leave_time_to_fold(self, longest_s: float) -> None:
+        """Wait while many records wait, but not longer than this."""
+        end = monotonic() + longest_s
+        while self.engine.lag > LIVE_LAG and (left := end - monotonic()) > 0.0:
+            self._has_lists_to_make.clear()  # set after each group that is folded
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._has_lists_to_make.wait(), left)
 
     # Models
 
