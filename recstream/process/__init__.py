@@ -16,7 +16,13 @@ from recstream.process.shutdown import (
     is_running,
     stopped_by_signals,
 )
-from recstream.process.temporary import RESTART_S, is_temporary, retry_while_away, rocksdb_errors
+from recstream.process.temporary import (
+    RESTART_S,
+    is_temporary,
+    open_derived,
+    retry_while_away,
+    rocksdb_errors,
+)
 from recstream.process.threads import (
     BACKGROUND_NICE,
     Background,

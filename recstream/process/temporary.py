@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import logging
+import shutil
 import threading
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -83,3 +84,24 @@ def rocksdb_errors(folder: Path) -> Generator[None, None, None]:
             f"{folder} can't be used: {error}; end the process that has it open, make it "
             "writable, or choose another folder"
         ) from error
+
+
+def open_derived(folder: Path, open_database: Callable[[], T]) -> T:
+    """Open a database of RocksDB that is derived from the log; a damaged one is opened empty.
+
+    Raises
+    ------
+    OutOfSpace
+    StartupError
+        As `rocksdb_errors`.
+    """
+    with rocksdb_errors(folder):
+        try:
+            return open_database()
+        except Exception as error:
+            text = str(error)
+            if not text.startswith("Corruption") and "No such file or directory" not in text:
+                raise
+            log.warning("damaged, built again from the log folder=%s: %s", folder, text)
+            shutil.rmtree(folder)
+            return open_database()

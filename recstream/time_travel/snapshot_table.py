@@ -28,7 +28,7 @@ import rocksdict
 
 from recstream.core.records import list_header
 from recstream.log import Record, partition_for
-from recstream.process import rocksdb_errors
+from recstream.process import open_derived, rocksdb_errors
 
 SCHEMA = 3
 """Of the table above; a folder of another one is rebuilt."""
@@ -57,7 +57,7 @@ class SnapshotTable:
     folder : Path
         Opened by one process at a time.
     mark : bytes
-        What the rows are derived from; a folder with another mark is emptied.
+        What the rows are derived from; a folder with another mark, or a damaged one, is emptied.
 
     Raises
     ------
@@ -72,7 +72,7 @@ class SnapshotTable:
         self.mark = b"%d %b" % (SCHEMA, mark)
         with rocksdb_errors(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
-            database = rocksdict.Rdict(str(folder), options)
+            database = open_derived(folder, lambda: rocksdict.Rdict(str(folder), options))
             known = database.get(b"e")
             if known is not None and known != self.mark:
                 database.close()

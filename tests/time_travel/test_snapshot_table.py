@@ -31,3 +31,35 @@ def test_a_database_that_could_not_write_is_closed_and_opened_again(tmp_path: Pa
     batch.commit()
     assert table.block_end(0, 9) == 3
     table.close()
+
+
+@pytest.mark.parametrize("damage", ["overwritten", "deleted"])
+def test_a_damaged_database_is_emptied(tmp_path: Path, damage: str) -> None:
+    folder = tmp_path / "snapshots"
+    table = SnapshotTable(folder, b"log")
+    batch = table.write(0)
+    batch.end_block(1)
+    batch.commit()
+    table.close()
+    manifest = folder / (folder / "CURRENT").read_text().strip()
+    if damage == "deleted":
+        manifest.unlink()
+    else:
+        manifest.write_bytes(bytes(255 - byte for byte in manifest.read_bytes()))
+
+    table = SnapshotTable(folder, b"log")
+    assert table.block_end(0, 9) == 0
+    table.close()
+
+
+def test_a_database_that_another_process_has_open_is_not_emptied(tmp_path: Path) -> None:
+    table = SnapshotTable(tmp_path / "snapshots", b"log")
+    batch = table.write(0)
+    batch.end_block(1)
+    batch.commit()
+
+    with pytest.raises(StartupError, match="end the process that has it open"):
+        SnapshotTable(tmp_path / "snapshots", b"log")
+
+    assert table.block_end(0, 9) == 1
+    table.close()

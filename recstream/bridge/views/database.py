@@ -10,7 +10,7 @@ from pathlib import Path
 from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch
 
 from recstream.core.history import table_rows as history_rows
-from recstream.errors import StartupError
+from recstream.process import open_derived
 
 log = logging.getLogger(__name__)
 
@@ -35,9 +35,9 @@ def lock_folder(folder: Path) -> int:
 
 
 def open_database(folder: Path, epoch: str) -> Rdict:
-    """Return the database, emptied if it belongs to another log or another schema."""
+    """Return the database, emptied if it is damaged or belongs to another log or schema."""
     mark = SCHEMA + b"\0" + epoch.encode()
-    db = _rdict(folder)
+    db = open_derived(folder, lambda: _rdict(folder))
     found = db.get(_META)
     if found != mark:
         if found is not None:
@@ -97,8 +97,4 @@ def _rdict(folder: Path) -> Rdict:
     blocks.set_block_cache(Cache(32 * MIB))
     blocks.set_bloom_filter(10, block_based=False)
     options.set_block_based_table_factory(blocks)
-    try:
-        return Rdict(str(folder), options)
-    except Exception as error:  # rocksdict raises plain Exception
-        message = f"the bridge's views in {folder} can't be opened: {error}; delete that folder"
-        raise StartupError(message) from error
+    return Rdict(str(folder), options)

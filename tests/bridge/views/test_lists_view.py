@@ -45,6 +45,20 @@ def test_views_that_were_deleted_come_back_equal_from_the_log(tmp_path):
         assert seen_items(world.bridge.deps.views.history("ann")) == {"i1", "i3"}
 
 
+def test_views_whose_files_are_damaged_come_back_equal_from_the_log(tmp_path):
+    with running(tmp_path) as world:
+        filled(world)
+        before = state(world)
+    views = tmp_path / "bridge-0" / "views"
+    for path in views.iterdir():
+        if path.name != "LOCK":
+            path.write_bytes(bytes(255 - byte for byte in path.read_bytes()))
+
+    with running(tmp_path) as world:
+        world.wait_for_views()
+        assert state(world) == before
+
+
 def test_a_bridge_that_starts_again_reads_only_what_is_new(tmp_path):
     with running(tmp_path) as world:
         filled(world)
