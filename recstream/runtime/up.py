@@ -294,6 +294,18 @@ class _ProgressFeed:
         for record in records:
             if record.value is not None:
                 self._report(record)
+        if self.is_live:
+            self._leave_lists()
+
+    def _leave_lists(self) -> None:
+        """Stop to follow lists: each would wake this process, and be read from the log."""
+        if (tail := self._tail) is None:
+            return
+        positions = tail.positions()
+        others = {tp: at for tp, at in positions.items() if tp.topic != RECOMMENDATIONS}
+        if others != positions:
+            self._tail = self._log.tail(others)
+            tail.close()
 
     def _report(self, record: Record) -> None:
         if record.topic == MODELS:

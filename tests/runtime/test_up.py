@@ -6,10 +6,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from recstream.core.records import GenerationAnnounced
 from recstream.errors import LogUnavailable, OffsetOutOfRange
-from recstream.log import MODELS, EventLog, NewRecord, open_log, topic_specs
+from recstream.log import (
+    MODELS,
+    PIPELINE,
+    RECOMMENDATIONS,
+    EventLog,
+    NewRecord,
+    open_log,
+    topic_specs,
+)
 from recstream.runtime.up import Interrupted, _ProgressFeed, _Signals
 
 
@@ -19,6 +29,19 @@ def embedded_log(tmp_path: Path) -> Iterator[EventLog]:
     event_log.create_topics(topic_specs(1))
     yield event_log
     event_log.close()
+
+
+def made_list(generation: int) -> NewRecord:
+    value = b'{"rec_id":"r","user":"u1","generation":%d,"source":"fold-in","items":[]}' % generation
+    return NewRecord(RECOMMENDATIONS, b"u1", value)
+
+
+def announcement(generation: int) -> NewRecord:
+    announced = GenerationAnnounced(
+        generation=generation, parent=None, artifact="a", digest="", offsets={}, hyperparameters={},
+        seed=0, n_users=1, n_items=1, n_interactions=1, loss=None, train_seconds=0.0, created_ts=0,
+    )  # fmt: skip
+    return NewRecord(MODELS, b"generation", msgspec.json.encode(announced))
 
 
 class _FailingTail:
@@ -50,6 +73,27 @@ def test_progress_is_read_again_after_the_log_could_not_be_read(
     assert said == [f"log: progress can't be read from the log, trying again: {error}"]
     assert progress._tail is not None
     assert embedded_log.high_watermark(MODELS, 0) in progress._tail.positions().values()
+
+
+def test_lists_are_followed_until_the_first_one_of_a_trained_generation(
+    embedded_log: EventLog,
+) -> None:
+    said: list[str] = []
+    progress = _ProgressFeed(embedded_log, lambda event, *_, **__: said.append(event))
+
+    def follow(record: NewRecord) -> set[str]:
+        embedded_log.append([record])
+        progress.follow(0.0)
+        assert progress._tail is not None
+        return {tp.topic for tp in progress._tail.positions()}
+
+    assert RECOMMENDATIONS in follow(made_list(0))
+    assert not progress.is_live
+    assert follow(made_list(1)) == {MODELS, PIPELINE}
+    assert progress.is_live
+    assert said == ["first-list"]
+    assert follow(announcement(1)) == {MODELS, PIPELINE}
+    assert said == ["first-list", "generation"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
