@@ -10,43 +10,30 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import io
 import logging
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any
 
 import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from recstream.bridge.environ import LargeBody, environ_of
-from recstream.bridge.http import (
-    DETACH,
-    MAX_REQUEST_BYTES,
-    PROBLEM_JSON,
-    Pace,
-    SingleEvents,
-    encode_json,
-)
+from recstream.bridge.http import PROBLEM_JSON, Answer, Pace, Received, SingleEvents, encode_json
+from recstream.bridge.wsgi import WsgiAdapter, WsgiApp
 from recstream.process import Background, run_in_loop, watch
 
 log = logging.getLogger(__name__)
 
-THREADS = 32
-HEALTH_THREADS = 2
 BACKLOG = 1024
 MAX_HEAD_BYTES = 64 * 1024
 IDLE_S = 30
 """Time between two requests of a connection."""
 SWEEP_S = 1.0
 SHUTDOWN_S = 5
-
-WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 class HttpServer(Background):
@@ -56,7 +43,7 @@ class HttpServer(Background):
         super().__init__("http")
         self._bound = bound
         self._single_events = single_events
-        self._adapter = _WsgiAdapter(app, single_events)
+        self._adapter = WsgiAdapter(app, single_events)
         config = uvicorn.Config(
             self._adapter,
             loop="asyncio",
@@ -83,7 +70,7 @@ class HttpServer(Background):
         watch(sweeping, "end slow connections")
         loop = asyncio.get_running_loop()
 
-        def answered(answers: Sequence[tuple[_Protocol, bytes | None]]) -> None:
+        def answered(answers: Sequence[tuple[_Protocol, Answer]]) -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(_answer_events, answers)
 
@@ -114,7 +101,7 @@ class HttpServer(Background):
         self._adapter.close()
 
 
-def _answer_events(answers: Sequence[tuple[_Protocol, bytes | None]]) -> None:
+def _answer_events(answers: Sequence[tuple[_Protocol, Answer]]) -> None:
     """Answer requests with single events."""
     for protocol, answer in answers:
         _call(protocol, protocol.answer_event, answer)
@@ -127,95 +114,6 @@ def _call(protocol: _Protocol, method: Callable[[Any], object], argument: Any) -
     except Exception:
         log.exception("connection aborted")
         protocol.transport.abort()
-
-
-class _Answer(NamedTuple):
-    status: int
-    headers: list[tuple[bytes, bytes]]
-    body: bytes
-
-
-class _WsgiAdapter:
-    """An ASGI application that reads requests and runs a WSGI application on them in threads."""
-
-    def __init__(self, app: WsgiApp, single_events: SingleEvents) -> None:
-        self._app = app
-        self.single_events = single_events
-        self._pool = ThreadPoolExecutor(THREADS, "request")
-        # Health checks must answer while every other thread is busy.
-        self._health_pool = ThreadPoolExecutor(HEALTH_THREADS, "health")
-
-    def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        self._health_pool.shutdown(wait=False, cancel_futures=True)
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        raise NotImplementedError  # `_Protocol` calls `serve`
-
-    async def serve(self, protocol: _Protocol, scope: Any, receive: Any, send: Any) -> None:
-        """Answer one request."""
-        environ = environ_of(scope)
-        if {"CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING"} <= environ.keys():
-            # A proxy may have taken the other one for the end of the body: nothing behind is read.
-            protocol.refuse("a request has Content-Length or Transfer-Encoding, not both")
-            return
-        target = scope["raw_path"]
-        is_known = target[:1] == b"/" or b"://" in target
-        if not is_known and (scope["method"], target) != ("OPTIONS", b"*"):
-            found = target[:40].decode("latin-1")
-            protocol.refuse(f"a request's target begins with /, got {found!r}")
-            return
-        body = bytearray()
-        has_more = True
-        # The app refuses a larger body, whose rest uvicorn discards, or reads it while it comes.
-        while (
-            has_more and max(len(body), int(environ.get("CONTENT_LENGTH", 0))) <= MAX_REQUEST_BYTES
-        ):
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            has_more = message.get("more_body", False)
-            body += message["body"]
-        if has_more:
-            loop = asyncio.get_running_loop()
-            environ["wsgi.input"] = LargeBody(bytes(body), receive, loop)
-        elif body:
-            environ["wsgi.input"] = io.BytesIO(body)
-            environ.setdefault("CONTENT_LENGTH", str(len(body)))
-        environ[DETACH] = protocol.detach
-        is_health = environ["PATH_INFO"].startswith("/health/")
-        pool = self._health_pool if is_health else self._pool
-        answer = await asyncio.get_running_loop().run_in_executor(pool, self._run, environ)
-        if protocol.is_detached:
-            return
-        await send(
-            {"type": "http.response.start", "status": answer.status, "headers": answer.headers}
-        )
-        await send({"type": "http.response.body", "body": answer.body})
-
-    def _run(self, environ: dict[str, Any]) -> _Answer:
-        """Run the app; called in a thread."""
-        started: list[tuple[str, list[tuple[str, str]]]] = []
-
-        def start_response(
-            status: str, headers: list[tuple[str, str]], exc_info: Any = None
-        ) -> None:
-            del exc_info
-            started.append((status, headers))
-
-        parts = self._app(environ, start_response)
-        try:
-            body = b"".join(parts)
-        finally:
-            if close := getattr(parts, "close", None):
-                close()
-        if not started:
-            return _Answer(500, [], b"")
-        status, headers = started[-1]
-        encoded = [
-            (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers
-        ]
-        return _Answer(int(status[:3]), encoded, body)
 
 
 class _Protocol(H11Protocol):
@@ -241,19 +139,23 @@ class _Protocol(H11Protocol):
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def data_received(self, data: bytes) -> None:
-        """Accept a single event, or pass the data to the parser; refuse what it can't read."""
+        """Accept a single event, or pass the data to the parser."""
         self._n_received += len(data)
         if self._is_appending:
             self._unread += data
             self.flow.pause_reading()
             return
         if self._is_between_requests():
-            request = self._single_events.read(data, self.client[0] if self.client else "")
+            request = self._single_events.receive(data, self.client[0] if self.client else "")
             if request is not None:
                 self._unset_keepalive_if_required()
                 self._is_appending = True
                 self._single_events.submit(self, request)
                 return
+        self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
+        """Pass data to the parser; refuse what it can't read."""
         try:
             super().data_received(data)
         except ValueError:  # a number with more digits than Python converts
@@ -267,8 +169,11 @@ class _Protocol(H11Protocol):
             and not self.conn.trailing_data[0]
         )
 
-    def answer_event(self, answer: bytes | None) -> None:
-        """Write the answer to a single event, then handle what was received meanwhile."""
+    def answer_event(self, answer: Answer) -> None:
+        """Write the answer to a single event, then handle what was received meanwhile.
+
+        A request that must go another way goes to the parser instead.
+        """
         self._is_appending, self._has_answered = False, True
         if self.transport.is_closing():
             return
@@ -276,6 +181,12 @@ class _Protocol(H11Protocol):
             self.transport.abort()
             return
         unread, self._unread = self._unread, b""
+        if isinstance(answer, Received):
+            self._parse(answer.data + unread)
+            if self._is_last:
+                super().shutdown()
+            self._end_if_answered()
+            return
         is_last = self._is_last or (self._has_ended and not unread)
         line, _, rest = answer.partition(b"\r\n")
         head = [b"%b: %b" % each for each in self.server_state.default_headers]

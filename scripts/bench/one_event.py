@@ -36,10 +36,11 @@ STEPS = {
         ("note what is committed", "recstream.log.faust.consumer:Consumer._note_appended"),
     ),
     "bridge": (
-        ("parse the request", "recstream.bridge.http_server:_Protocol.data_received"),
+        ("receive the request", "recstream.bridge.http_server:_Protocol.data_received"),
+        ("check the event", "recstream.bridge.http.single_events:SingleEvents.read"),
         ("append to the log", "recstream.log.embedded.log:EmbeddedLog.append"),
         ("route", "recstream.bridge.http.routes.events:EventRoutes.post_events"),
-        ("Flask", "recstream.bridge.http_server:_WsgiAdapter._run"),
+        ("Flask", "recstream.bridge.wsgi:WsgiAdapter._run"),
         ("read the log", "recstream.log.embedded.tail:EmbeddedTail.take"),
         ("write to the views", "recstream.bridge.views.lists:Views.apply"),
         ("read the list", "recstream.bridge.recommender:Recommender.published"),

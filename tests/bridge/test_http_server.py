@@ -3,6 +3,7 @@
 import json
 import re
 import socket
+import threading
 import time
 from contextlib import ExitStack, suppress
 
@@ -249,11 +250,15 @@ def test_pipelined_requests_are_answered_in_order(world):
 
 HEALTH = b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 EVENT = a_request(LENGTH)
+WRONG = a_request(LENGTH, body=BODY.replace(b"view", b"vieh"))
 PIPELINES = {
     "events in one packet": ([EVENT + EVENT + EVENT], [202, 202, 202]),
     "events in packets": ([EVENT, EVENT, EVENT], [202, 202, 202]),
     "other requests": ([HEALTH + HEALTH], [200, 200]),
     "both": ([EVENT, HEALTH + EVENT, HEALTH], [202, 200, 202, 200]),
+    "a wrong event in packets": ([EVENT, WRONG, EVENT, HEALTH], [202, 422, 202, 200]),
+    "a wrong event last": ([HEALTH, WRONG], [200, 422]),
+    "a half request behind a wrong event": ([WRONG, HEALTH[:20]], [422]),
     "cut": ([EVENT[:40], EVENT[40:] + EVENT[:70], EVENT[70:] + HEALTH], [202, 202, 200]),
     "a half request last": ([EVENT + HEALTH + EVENT[:50]], [202, 200]),
     "a half body last": ([HEALTH + EVENT[:-5]], [200, 400]),
@@ -273,6 +278,30 @@ def test_a_client_that_ends_its_stream_gets_the_answers_to_all_whole_requests(wo
             answer += chunk
 
     assert [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", answer)] == statuses
+
+
+def test_what_comes_while_a_wrong_event_is_checked_is_answered_after_it(world, monkeypatch):
+    server = world.bridge._server
+    events, connections = server._single_events, server._server.server_state.connections
+    check, may_check = events.read, threading.Event()
+
+    def read(request):
+        may_check.wait(DEADLINE_S)
+        return check(request)
+
+    monkeypatch.setattr(events, "read", read)
+    with raw(world) as client:
+        client.sendall(WRONG)
+        wait_until(lambda: any(each._is_appending for each in tuple(connections)), "a check")
+        client.sendall(HEALTH + EVENT)
+        wait_until(lambda: any(each._unread for each in tuple(connections)), "more requests")
+        client.shutdown(socket.SHUT_WR)
+        may_check.set()
+        answer = b""
+        while chunk := client.recv(1 << 16):
+            answer += chunk
+
+    assert re.findall(rb"HTTP/1\.1 (\d{3}) ", answer) == [b"422", b"200", b"202"]
 
 
 def test_a_connection_that_cannot_be_answered_holds_up_no_other(caplog):

@@ -8,4 +8,4 @@ from recstream.bridge.http.deps import Deps
 from recstream.bridge.http.problems import PROBLEM_JSON, encode_json
 from recstream.bridge.http.rate_limit import Pace, RateLimiter
 from recstream.bridge.http.routes import DETACH
-from recstream.bridge.http.single_events import SingleEvents
+from recstream.bridge.http.single_events import Answer, Received, SingleEvents

@@ -65,6 +65,24 @@ class _Head(NamedTuple):
     is_own_name: bool
 
 
+class Received(NamedTuple):
+    """A request that looks like one with a single event.
+
+    Attributes
+    ----------
+    data : bytes
+        The whole request; its body begins at ``body_begin``.
+    begun_s : float
+        When it came.
+    """
+
+    data: bytes
+    head: _Head
+    body_begin: int
+    address: str
+    begun_s: float
+
+
 class Accepted(NamedTuple):
     """A request whose event may be appended."""
 
@@ -73,8 +91,10 @@ class Accepted(NamedTuple):
     begun_s: float
 
 
-Answered = Callable[[Sequence[tuple[Any, bytes | None]]], object]
-"""Gets connections with their answers, without status line and date; None for no answer."""
+Answer = bytes | Received | None
+"""An answer without status line and date; the request if it must go another way; None: no answer."""
+Answered = Callable[[Sequence[tuple[Any, Answer]]], object]
+"""Gets connections with their answers."""
 
 
 class SingleEvents(Background):
@@ -84,7 +104,7 @@ class SingleEvents(Background):
         super().__init__("append-events")
         self._deps = deps
         self.answered: Answered = lambda _: None
-        self._waiting: SimpleQueue[tuple[Any, Accepted] | None] = SimpleQueue()
+        self._waiting: SimpleQueue[tuple[Any, Received] | None] = SimpleQueue()
         self._duration = HTTP_DURATION.labels(PATH)
         self._n_accepted = HTTP_REQUESTS.labels(PATH, str(int(HTTPStatus.ACCEPTED)))
         more = {"Vary": "Origin"} if deps.settings.allowed_origins else {}
@@ -96,8 +116,8 @@ class SingleEvents(Background):
         """End the thread after what waits."""
         self._waiting.put(None)
 
-    def submit(self, connection: object, request: Accepted) -> None:
-        """Have a request's event appended, and the connection answered."""
+    def submit(self, connection: object, request: Received) -> None:
+        """Have a request's event checked and appended, and the connection answered."""
         self._waiting.put((connection, request))
 
     def _run(self) -> None:
@@ -114,17 +134,42 @@ class SingleEvents(Background):
             next_s = begun_s + min(SPACING_S * len(taken), MAX_SPACING_S)
             if not taken:
                 continue
-            answers: Sequence[bytes | None]
+            fit = self._read_all(taken)
+            if not fit:
+                continue
+            answers: Sequence[Answer]
             try:
-                answers = self.append([request for _, request in taken])
+                answers = self.append([request for _, request in fit])
             except Exception:
                 log.exception("requests failed")
-                answers = [None] * len(taken)
-            connections = [connection for connection, _ in taken]
+                answers = [None] * len(fit)
+            connections = [connection for connection, _ in fit]
             self.answered(list(zip(connections, answers, strict=True)))
 
-    def read(self, data: bytes, address: str) -> Accepted | None:
-        """Return the request in these bytes; None if it must go another way.
+    def _read_all(self, taken: Sequence[tuple[Any, Received]]) -> list[tuple[Any, Accepted]]:
+        """Return the requests whose events may be appended; give the others back.
+
+        Read one after the other, requests take a fraction of the time that each takes when it arrives.
+        """
+        fit: list[tuple[Any, Accepted]] = []
+        others: list[tuple[Any, Answer]] = []
+        for connection, received in taken:
+            try:
+                found = self.read(received)
+            except Exception:
+                log.exception("request failed")
+                others.append((connection, None))
+                continue
+            if found is None:
+                others.append((connection, received))
+            else:
+                fit.append((connection, found))
+        if others:
+            self.answered(others)
+        return fit
+
+    def receive(self, data: bytes, address: str) -> Received | None:
+        """Return the request in these bytes, by its form alone; None if it must go another way.
 
         Parameters
         ----------
@@ -135,10 +180,16 @@ class SingleEvents(Background):
         if len(data) > MAX_BYTES or self._waiting.qsize() >= MAX_WAITING:
             return None
         begin = data.find(_END) + len(_END)
-        head, body = _read_head(data[:begin]), data[begin:]
-        if head is None or body[:1] != b"{" or head.content_length != str(len(body)):
+        head = _read_head(data[:begin])
+        if head is None or data[begin : begin + 1] != b"{":
             return None
-        auth = self._deps.auth
+        if head.content_length != str(len(data) - begin):
+            return None
+        return Received(data, head, begin, address, begun_s)
+
+    def read(self, received: Received) -> Accepted | None:
+        """Return a request whose event may be appended; None if it must go another way."""
+        head, auth = received.head, self._deps.auth
         if auth.is_open and not head.is_own_name:
             return None
         try:
@@ -146,11 +197,13 @@ class SingleEvents(Background):
         except TokenRefused:
             return None
         batch = ReceivedEvents(self._deps, who, is_batch=False)
-        batch.add(0, body)
+        batch.add(0, received.data[received.body_begin :])
         is_allowed = who.is_service or who.user is not None
-        if not is_allowed or not batch.records or self._deps.limiter.take(who, address, 2) > 0:
+        if not is_allowed or not batch.records:
             return None
-        return Accepted(batch, request_id.choose(head.request_id), begun_s)
+        if self._deps.limiter.take(who, received.address, 2) > 0:
+            return None
+        return Accepted(batch, request_id.choose(head.request_id), received.begun_s)
 
     def append(self, requests: Sequence[Accepted]) -> list[bytes]:
         """Append the events of requests together; return answers without status line and date.

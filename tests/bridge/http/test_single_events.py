@@ -20,13 +20,14 @@ def test_events_that_come_soon_after_an_append_share_the_next_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     deps: Any = SimpleNamespace(settings=SimpleNamespace(allowed_origins=()))
-    events, request = SingleEvents(deps), cast(Any, None)
+    events, request = SingleEvents(deps), cast(Any, "a request")
 
     def sleep(seconds: float) -> None:
         if seconds > 0.0:
             events.submit("third", request)
 
     monkeypatch.setattr(single_events, "time", SimpleNamespace(monotonic=lambda: 7.0, sleep=sleep))
+    monkeypatch.setattr(events, "read", lambda request: request)
     monkeypatch.setattr(events, "append", lambda requests: [b""] * len(requests))
     answered: queue.SimpleQueue[list[Any]] = queue.SimpleQueue()
     events.answered = lambda answers: answered.put([connection for connection, _ in answers])
@@ -44,7 +45,7 @@ def test_the_pause_after_an_append_grows_with_its_events_up_to_sixteen_milliseco
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     deps: Any = SimpleNamespace(settings=SimpleNamespace(allowed_origins=()))
-    events, request = SingleEvents(deps), cast(Any, None)
+    events, request = SingleEvents(deps), cast(Any, "a request")
     pauses_ms: list[float] = []
 
     def sleep(seconds: float) -> None:
@@ -53,6 +54,7 @@ def test_the_pause_after_an_append_grows_with_its_events_up_to_sixteen_milliseco
             events.submit("during the pause", request)
 
     monkeypatch.setattr(single_events, "time", SimpleNamespace(monotonic=lambda: 7.0, sleep=sleep))
+    monkeypatch.setattr(events, "read", lambda request: request)
     monkeypatch.setattr(events, "append", lambda requests: [b""] * len(requests))
     n_answered: queue.SimpleQueue[int] = queue.SimpleQueue()
     events.answered = lambda answers: n_answered.put(len(answers))
@@ -64,6 +66,37 @@ def test_the_pause_after_an_append_grows_with_its_events_up_to_sixteen_milliseco
     finally:
         events.stop()
     assert pauses_ms[:7] == [0.0, 3.0, 6.0, 9.0, 12.0, 15.0, 16.0]
+
+
+def test_a_request_that_goes_another_way_does_not_wait_for_the_append(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    deps: Any = SimpleNamespace(settings=SimpleNamespace(allowed_origins=()))
+    events = SingleEvents(deps)
+    answered: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def read(request: str) -> str | None:
+        if request == "bad":
+            raise ValueError(request)
+        return None if request == "unusual" else request
+
+    def append(requests: list[str]) -> list[bytes]:
+        answered.put(f"append {requests}")
+        return [b"answer"] * len(requests)
+
+    monkeypatch.setattr(events, "read", read)
+    monkeypatch.setattr(events, "append", append)
+    events.answered = answered.put
+    for connection, request in enumerate(("plain", "unusual", "bad", "plain")):
+        events.submit(connection, cast(Any, request))
+    events.start()
+    events.stop()
+
+    assert [answered.get(timeout=WAIT_S) for _ in range(3)] == [
+        [(1, "unusual"), (2, None)],
+        "append ['plain', 'plain']",
+        [(0, b"answer"), (3, b"answer")],
+    ]
 
 
 def test_a_single_event_and_a_batch_of_one_get_the_same_answer(guarded: World) -> None:
