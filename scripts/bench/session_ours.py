@@ -21,9 +21,10 @@ DECAYS = (SeedRule().decay, 0.6, 0.4)
 class Known(NamedTuple):
     """The parts of ours for one question, whatever each part is worth."""
 
+    own: np.ndarray
     dots: np.ndarray
     log_prior: np.ndarray
-    returning: np.ndarray
+    log_returning: np.ndarray
     near: dict[float, NeighbourScores]
 
 
@@ -32,6 +33,7 @@ class Ours:
 
     def __init__(self, training: Training, proportions: bool) -> None:
         self.n_items = training.n_items
+        self.n_known = int((training.counts > 0).sum())
         self._known: dict[int, tuple[list[Question], list[Known]]] = {}
         rows = [entries_of(session.items, session.times) for session in training.sessions]
         matrix = stack(rows, training.n_items)
@@ -77,7 +79,9 @@ class Ours:
         def score(asked: list[Question]) -> Iterator[np.ndarray]:
             for known in self._prepared(asked):
                 near = known.near[decay]
-                scores = known.dots + beta * known.log_prior + repeat_weight * known.returning
+                scores = known.dots + beta * known.log_prior
+                if repeat_weight > 0.0:
+                    scores[known.own] += repeat_weight * known.log_returning - known.dots[known.own]
                 scores[near.rows] += weight * near.total
                 yield scores
 
@@ -98,14 +102,13 @@ class Ours:
             prepared = []
             for at, (question, user) in enumerate(zip(asked, factors, strict=True)):
                 own, counts, ages = habits_of(question.clicks)
-                returning = np.zeros(self.n_items)
                 habits = self.returns.probability(counts, ages)
-                returning[own] = np.log1p(habits / self.prior[own])
                 prior = self.prior.copy()
                 prior[own] += habits
                 dots = (self.model.item_factors @ user).astype(np.float64) / self.unit
                 added = {decay: near[decay][at] for decay in DECAYS}
-                prepared.append(Known(dots, np.log(prior), returning, added))
+                log_returning = np.log(habits * self.n_known)
+                prepared.append(Known(own, dots, np.log(prior), log_returning, added))
             # The list is kept too, so that no other one can have its id.
             self._known[id(asked)] = asked, prepared
         return self._known[id(asked)][1]

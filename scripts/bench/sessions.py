@@ -139,7 +139,7 @@ def methods(*, new: bool) -> dict[str, tuple[Method, list[Any] | Axes]]:
             known[key] = Ours(training, proportions)
         return known[key].scorer(*worths)
 
-    repeats = (0.0,) if new else (0.0, 0.3, 0.5, 1.0)
+    repeats = (0.0,) if new else (0.0, 0.3, 0.6, 1.0)
     both = (False, True)
     return {
         "popularity": (popularity, [None]),

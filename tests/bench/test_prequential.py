@@ -29,8 +29,18 @@ def made_up(n_events: int = 600, seed: int = 0, *, again: bool = False):
     return stream_of(users, items, np.arange(len(users)))
 
 
-def slow_popularity_ranks(stream, begin: int, *, repeat: bool) -> list[int]:
-    """The protocol with dictionaries, for a score that is the prior alone."""
+def prior_and_return(prior: float, chance: float | None, _n_known: int) -> float:
+    """Score of an item by popularity alone; the chance of a return is None for items not seen."""
+    return prior + (chance or 0.0)
+
+
+def return_alone(_prior: float, chance: float | None, n_known: int) -> float:
+    """Score of an item by the chance of its return alone."""
+    return 0.0 if chance is None else math.log(chance * n_known)
+
+
+def slow_ranks(stream, begin: int, *, repeat: bool, score_of=prior_and_return) -> list[int]:
+    """The protocol with dictionaries, for a score without factors and neighbours."""
     state, returns = Popularity.empty(int(stream.items.max()) + 1), RepeatTable.empty()
     history: dict[int, dict[int, list[int]]] = {}
     known: set[int] = set()
@@ -46,7 +56,11 @@ def slow_popularity_ranks(stream, begin: int, *, repeat: bool) -> list[int]:
         chance = dict(zip(order, returns.probability(counts, ages), strict=True))
         worth = state.credit[:-1] / np.maximum(state.totals, 1e-300)
         prior = state.sums @ worth + state.credit[-1] / max(1, len(known))
-        score = {i: prior[i] + chance.get(i, 0.0) for i in known if repeat or i not in own}
+        score = {
+            i: score_of(prior[i], chance.get(i), len(known))
+            for i in known
+            if repeat or i not in own
+        }
         if item in own and not repeat:
             ranks.append(-1)
         elif item not in known:
@@ -76,8 +90,24 @@ def test_popularity_alone_ranks_as_the_protocol_written_out(repeat: bool) -> Non
 
     replay = evaluate(stream, replace(POPULARITY_ONLY, repeat=repeat), threads=1)
 
-    expected = slow_popularity_ranks(stream, int(0.2 * len(stream)), repeat=repeat)
+    expected = slow_ranks(stream, int(0.2 * len(stream)), repeat=repeat)
     assert replay.ranks.tolist() == expected
+
+
+def test_a_return_is_ranked_by_its_probability_whatever_the_popularity_and_factors() -> None:
+    stream = made_up(again=True)
+    begin = int(0.2 * len(stream))
+    config = replace(
+        SMALL, repeat=True, betas=(0.0,), behaviour_weights=(0.0,), repeat_weights=(1e12,)
+    )
+
+    replay = evaluate(stream, config, threads=1)
+
+    expected = slow_ranks(stream, begin, repeat=True, score_of=return_alone)
+    pairs = list(zip(stream.users.tolist(), stream.items.tolist(), strict=True))
+    returns = [e - begin for e in range(begin, len(pairs)) if pairs[e] in pairs[:e]]
+    assert len(returns) > 100
+    assert replay.ranks[returns].tolist() == [expected[at] for at in returns]
 
 
 @pytest.mark.slow
@@ -219,7 +249,8 @@ def test_places_are_those_of_sorting_the_score_written_out() -> None:
     rng = np.random.default_rng(7)
     n = 30
     dots, prior = rng.integers(0, 4, n) / 4, rng.random(n)
-    returning = np.where(rng.random(n) < 0.3, rng.random(n), 0.0)
+    seen = rng.random(n) < 0.3
+    new_dots, returning = np.where(seen, 0.0, dots), np.where(seen, rng.random(n), 0.0)
     near = np.where(rng.random(n) < 0.5, rng.integers(0, 4, n) / 4, 0.0)
     allowed = rng.random(n) < 0.8
     options = np.array([[0.0, 1.0], [0.5, 0.0], [1e12, 2.0]])
@@ -227,10 +258,13 @@ def test_places_are_those_of_sorting_the_score_written_out() -> None:
 
     for item in np.flatnonzero(allowed).tolist():
         ranks = np.zeros((3, 3), np.int32)
-        target_rank(item, n, dots, returning, near, prior, allowed, options, weights, ranks)
+        target_rank(
+            item, n, dots, new_dots, returning, near, prior, allowed, options, weights, ranks
+        )  # fmt: skip
 
         for b, (beta, rho) in enumerate(options):
             for w, weight in enumerate(weights):
-                score = dots + beta * np.log(prior) + weight * near + rho * returning
+                own = new_dots if rho > 0 else dots
+                score = own + beta * np.log(prior) + weight * near + rho * returning
                 order = sorted(np.flatnonzero(allowed).tolist(), key=lambda i: (-score[i], i))
                 assert ranks[b, w] == 1 + order.index(item)

@@ -37,7 +37,8 @@ class ReplayConfig:
     behaviour_weights : tuple of float
         Grid of w, the weight of behaviour neighbours.
     repeat_weights : tuple of float
-        Grid of ρ, the additional weight of repeats, with `repeat`.
+        Grid of ρ, with `repeat`: the weight of the probability of a repeat, which replaces the factors
+        of seen items; 0 scores seen items like others.
     seed_decay : float
         Of `recstream.core.neighbours.SeedRule`.
     update_every : int
@@ -55,7 +56,7 @@ class ReplayConfig:
     behaviour_weights: tuple[float, ...] = BEHAVIOUR_WEIGHTS
     seed_decay: float = SeedRule().decay
     repeat: bool = False
-    repeat_weights: tuple[float, ...] = (0.0, 0.3, 1.0)
+    repeat_weights: tuple[float, ...] = (0.0, 0.3, 0.6)
     update_every: int = 32
     grow: float = 0.1
     seed: int = 0

@@ -3,11 +3,12 @@
 `evaluate` replays a stream in the order of time. Before an event is counted, its user is folded in from
 the history so far, and all known items are scored as in production::
 
-    score_ui = x_u · y_i + w near_ui + β log(prior_i + h_ui) + ρ log(1 + h_ui / prior_i)
+    score_ui = x_u · y_i + w near_ui + β log(prior_i + h_ui)      # not seen, or ρ = 0
+    score_ui = ρ log(h_ui n) + w near_ui + β log(prior_i + h_ui)  # seen, ρ > 0
 
 ``near`` is the score of behaviour neighbours (`recstream.core.neighbours.behaviour.gather`),
 ``prior`` is `recstream.core.popularity.popularity.Popularity`, and ``h_ui`` the probability of a repeat,
-`RepeatTable`; 0 for items not seen. Seen items are ranked with
+`RepeatTable`; 0 for items not seen; n is the number of known items. Seen items are ranked with
 `ReplayConfig.repeat` only. The rank of the event's item is recorded. Then the event
 is counted, and its user and item are folded in. At intervals the model is trained again from the present
 factors, and the neighbours are fitted again.

@@ -74,6 +74,7 @@ def replay_events(
     """
     prior = np.zeros(len(known))
     dots = np.zeros(len(known))
+    new_dots = np.zeros(len(known))
     returning = np.zeros(len(known))
     near = np.zeros(len(known))
     allowed = np.zeros(len(known), np.bool_)
@@ -95,17 +96,18 @@ def replay_events(
         elif known[item] and scores.shape[1] > 0:
             for i in range(scores.shape[1]):
                 allowed[i] = known[i]
-                dots[i] = scores[e, i]
+                dots[i] = new_dots[i] = scores[e, i]
                 returning[i] = 0.0
                 prior[i] = _expected(sums, unit_share, i)
             for a in range(len(own)):
                 allowed[own[a]] = repeat
                 habit = repeat_probability(hits, chances, done[a], since[a])
-                returning[own[a]] = math.log1p(habit / prior[own[a]])
+                new_dots[own[a]] = 0.0
+                returning[own[a]] = math.log(habit * n_known)
                 prior[own[a]] += habit
             add_neighbours(own, weights[row], near_rows, near_weights, rule, near)
             target_rank(
-                item, scores.shape[1], dots, returning, near, prior, allowed,
+                item, scores.shape[1], dots, new_dots, returning, near, prior, allowed,
                 options, behaviour_weights, ranks[e],
             )  # fmt: skip
             near[:] = 0.0
@@ -169,6 +171,7 @@ def target_rank(
     item: int,
     n_items: int,
     dots: Float64s,
+    new_dots: Float64s,
     returning: Float64s,
     near: Float64s,
     prior: Float64s,
@@ -183,8 +186,10 @@ def target_rank(
     ----------
     dots : (m,) float64
         ``x · y``.
+    new_dots : (m,) float64
+        The same with 0 for seen items, for options with ρ above 0.
     returning : (m,) float64
-        ``log(1 + h / prior)`` of seen items, 0 for others.
+        ``log(h n)`` of seen items, 0 for others.
     near, prior : (m,) float64
         Neighbour scores and popularity priors.
     allowed : (m,) bool
@@ -199,11 +204,13 @@ def target_rank(
     for i in range(n_items):
         if allowed[i] and i != item:
             ahead = dots[i] - dots[item]
+            ahead_if_new = new_dots[i] - new_dots[item]
             again = returning[i] - returning[item]
             nearer = near[i] - near[item]
             more = math.log(prior[i]) - popular
             for b in range(len(options)):
-                gap = ahead + options[b, 0] * more + options[b, 1] * again
+                own = ahead_if_new if options[b, 1] > 0.0 else ahead
+                gap = own + options[b, 0] * more + options[b, 1] * again
                 if nearer == 0.0:
                     ahead_in_all[b] += gap > 0.0 or (gap == 0.0 and i < item)
                 else:
