@@ -116,7 +116,7 @@ class ShelfMaker:
         self._sources = sources
         self._recommender = recommender
         self._similar: dict[SimilarKey, tuple[Neighbour, ...]] = {}
-        self._similar_of = (-1, -1)
+        self._cached_for = (-1, -1)  # generation and catalogue offset
         self._n_cached = 0
         self._searching = threading.Lock()
 
@@ -165,9 +165,9 @@ class ShelfMaker:
                     generation, item, request, steering, self._sources.now_ms()
                 )
                 size = len(made) + 1  # an entry without items takes space, too
-                if key[:2] != self._similar_of or self._n_cached + size > MAX_CACHED:
+                if key[:2] != self._cached_for or self._n_cached + size > MAX_CACHED:
                     self._similar.clear()
-                    self._similar_of, self._n_cached = key[:2], 0
+                    self._cached_for, self._n_cached = key[:2], 0
                 self._similar[key] = made
                 self._n_cached += size
             return self._similar[key]

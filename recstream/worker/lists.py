@@ -78,7 +78,7 @@ def rank_lists(
     ranked = _rank_by_settings(requests, generation, now_ms)
     folded_ts = clock_ms()
     changed: dict[int, list[NewList]] = {}
-    for (partition, first, active, user, trigger), found in zip(requests, ranked, strict=True):
+    for (partition, next_list, active, user, trigger), found in zip(requests, ranked, strict=True):
         items = item_ids(found, generation)
         before = () if user.listed is None else user.listed.items
         if items == before:
@@ -92,7 +92,7 @@ def rank_lists(
         )
         new = changed.setdefault(partition, [])
         listed = table_rows.ListRow(
-            generation.number, generation.delta, items, source, found.arm, first + len(new)
+            generation.number, generation.delta, items, source, found.arm, next_list + len(new)
         )
         new.append(
             NewList(

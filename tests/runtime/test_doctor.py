@@ -177,11 +177,11 @@ def test_stores_are_opened_and_the_packages_they_need_are_checked(tmp_path: Path
 
 
 def test_events_that_wait_long_for_a_checkpoint_are_named(tmp_path: Path) -> None:
-    settings = Settings(data_dir=str(tmp_path), partitions=3, checkpoint_every_s=100)
+    settings = Settings(data_dir=str(tmp_path), partitions=3, checkpoint_every_s=1_000)
     log = open_log(settings.broker_url, settings)
     log.create_topics(topic_specs(3, settings.app_id))
     now_ms = int(time.time() * 1000)
-    for partition, ages_s in enumerate(([400, 350], [200], [])):
+    for partition, ages_s in enumerate(([4_000, 3_500], [2_000], [])):
         for age_s in ages_s:
             log.append([NewRecord(INTERACTIONS, None, None, partition, now_ms - age_s * 1000)])
 
@@ -190,16 +190,16 @@ def test_events_that_wait_long_for_a_checkpoint_are_named(tmp_path: Path) -> Non
 
     late = found()
     assert late.state == "warning"
-    assert "partitions 0 have events without a checkpoint since 40" in late.detail
-    assert found(checkpoint_every_s=0).state == found(checkpoint_every_s=200).state == "ok"
+    assert "partitions 0 have events without a checkpoint since 4,0" in late.detail
+    assert found(checkpoint_every_s=0).state == found(checkpoint_every_s=2_000).state == "ok"
     checkpoints = open_checkpoints(log, settings)
     changelog = histories_changelog(settings.app_id)
     log.create_topics(topic_specs(3, "other"))
     make_checkpoint(checkpoints, 0, 1, histories_changelog("other"))
     assert found().state == "warning"
     made = make_checkpoint(checkpoints, 0, 1, changelog)
-    assert "since 35" in found().detail
-    checkpoints.announce(msgspec.structs.replace(made, made_ts=now_ms - 250_000))
+    assert "since 3,5" in found().detail
+    checkpoints.announce(msgspec.structs.replace(made, made_ts=now_ms - 2_500_000))
     assert found().state == "ok"
     make_checkpoint(checkpoints, 0, 2, changelog)
     assert found().state == "ok"

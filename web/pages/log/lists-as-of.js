@@ -105,5 +105,5 @@ function whyOf(cause) {
   if (cause.events.length > 0) parts.push(cause.after > 0 ? "brought in by this event" : "moved out by this event");
   if (cause.is_model) parts.push("by the newer model");
   if (cause.is_rules) parts.push("by other rules");
-  return parts.join(", ") || "by all of it together";
+  return parts.join(", ") || "by these changes together";
 }
