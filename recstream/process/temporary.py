@@ -7,7 +7,7 @@ import shutil
 import threading
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from recstream.errors import (
     CatalogueUnavailable,
@@ -86,8 +86,15 @@ def rocksdb_errors(folder: Path) -> Generator[None, None, None]:
         ) from error
 
 
-def open_derived(folder: Path, open_database: Callable[[], T]) -> T:
+def open_derived(
+    folder: Path, open_database: Callable[[], Any], mark_key: bytes
+) -> tuple[Any, bytes | None]:
     """Open a database of RocksDB that is derived from the log; a damaged one is opened empty.
+
+    Parameters
+    ----------
+    mark_key : bytes
+        Key of the value that says what the rows are derived from; it is returned, too.
 
     Raises
     ------
@@ -95,13 +102,22 @@ def open_derived(folder: Path, open_database: Callable[[], T]) -> T:
     StartupError
         As `rocksdb_errors`.
     """
+
+    def attempt() -> tuple[Any, bytes | None]:
+        database = open_database()
+        try:
+            return database, database.get(mark_key)
+        except BaseException:
+            database.close()
+            raise
+
     with rocksdb_errors(folder):
         try:
-            return open_database()
+            return attempt()
         except Exception as error:
             text = str(error)
             if not text.startswith("Corruption") and "No such file or directory" not in text:
                 raise
             log.warning("damaged, built again from the log folder=%s: %s", folder, text)
             shutil.rmtree(folder)
-            return open_database()
+            return attempt()

@@ -72,8 +72,9 @@ class SnapshotTable:
         self.mark = b"%d %b" % (SCHEMA, mark)
         with rocksdb_errors(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
-            database = open_derived(folder, lambda: rocksdict.Rdict(str(folder), options))
-            known = database.get(b"e")
+            database, known = open_derived(
+                folder, lambda: rocksdict.Rdict(str(folder), options), b"e"
+            )
             if known is not None and known != self.mark:
                 database.close()
                 rocksdict.Rdict.destroy(str(folder), options)

@@ -33,19 +33,26 @@ def test_a_database_that_could_not_write_is_closed_and_opened_again(tmp_path: Pa
     table.close()
 
 
-@pytest.mark.parametrize("damage", ["overwritten", "deleted"])
+@pytest.mark.parametrize("damage", ["overwritten", "deleted", "a block"])
 def test_a_damaged_database_is_emptied(tmp_path: Path, damage: str) -> None:
     folder = tmp_path / "snapshots"
     table = SnapshotTable(folder, b"log")
     batch = table.write(0)
     batch.end_block(1)
     batch.commit()
+    table._db.flush()
     table.close()
-    manifest = folder / (folder / "CURRENT").read_text().strip()
+    damaged = folder / (folder / "CURRENT").read_text().strip()
+    if damage == "a block":
+        (damaged,) = folder.glob("*.sst")
+    content = bytearray(damaged.read_bytes())
     if damage == "deleted":
-        manifest.unlink()
+        damaged.unlink()
+    elif damage == "overwritten":
+        damaged.write_bytes(bytes(255 - byte for byte in content))
     else:
-        manifest.write_bytes(bytes(255 - byte for byte in manifest.read_bytes()))
+        content[2] ^= 1
+        damaged.write_bytes(content)
 
     table = SnapshotTable(folder, b"log")
     assert table.block_end(0, 9) == 0

@@ -37,8 +37,8 @@ def lock_folder(folder: Path) -> int:
 def open_database(folder: Path, epoch: str) -> Rdict:
     """Return the database, emptied if it is damaged or belongs to another log or schema."""
     mark = SCHEMA + b"\0" + epoch.encode()
-    db = open_derived(folder, lambda: _rdict(folder))
-    found = db.get(_META)
+    db: Rdict
+    db, found = open_derived(folder, lambda: _rdict(folder), _META)
     if found != mark:
         if found is not None:
             log.info("views rebuilt folder=%s", folder)
