@@ -153,9 +153,28 @@ def _files_mark(table: Path) -> tuple[str, int, int]:
 
 
 def _rows(database: rocksdict.Rdict) -> Iterator[Row]:
+    """Yield a table's rows in order.
+
+    Raises
+    ------
+    CheckpointError
+        A block of a file is damaged. rocksdict's iterators end there as if there were no more rows.
+    """
+    key = b""
     for key, value in cast("Iterator[Row]", database.items()):
         if key not in {OFFSET_KEY, table_rows.APPLIED_KEY}:
             yield key, value
+    rest = database.iter()
+    rest.seek(key)
+    if rest.valid():
+        rest.next()
+    try:
+        rest.status()
+    except Exception as error:  # rocksdict raises no other
+        raise CheckpointError(
+            f"rows of a table can't be read: {error}; stop the worker and delete the table, it is "
+            "built again from its changelog"
+        ) from error
 
 
 def write_table(content: bytes, manifest: Manifest, table: Path) -> None:
