@@ -97,7 +97,7 @@ def sample_events(
             times: dict[int, int] = times,
         ) -> None:
             if (
-                is_evaluated(before, after, event, settings.weights)
+                is_evaluated(before.n_items, after.n_items, event, settings.weights)
                 and snapshots.known_list(event.user, offset=offset - 1) is not None
             ):
                 sampler.add(offset, times[offset], event, before)

@@ -225,7 +225,7 @@ def _summary(
         number = listed.generation if generation is None else generation
         for scores, of, items in ((was, listed.generation, before), (would, number, each.items)):
             row = table_rows.ListRow(of, listed.delta, items, listed.source, listed.arm)
-            scores.evaluate(row, sample.before, sample.event)
+            scores.evaluate(row, sample.before.n_ids, sample.event)
         items_was.update(before)
         items_would.update(each.items)
         n_changed += before != each.items

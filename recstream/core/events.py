@@ -54,7 +54,6 @@ MAX_PROPERTY_NAME = 64
 MAX_NUMBER = 1e15
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
 _JOINERS = dict.fromkeys(map(ord, "\u200c\u200d"))
 
 
@@ -137,7 +136,8 @@ def timestamp_ms(moment: datetime) -> int:
     >>> timestamp_ms(datetime(1970, 1, 1, 0, 0, 1, 999, tzinfo=UTC))
     1000
     """
-    return (moment - EPOCH) // _MILLISECOND
+    age = moment - EPOCH
+    return age.days * 86_400_000 + age.seconds * 1000 + age.microseconds // 1000
 
 
 def from_timestamp_ms(milliseconds: int) -> datetime:

@@ -41,9 +41,9 @@ def evaluation_watch(lists: ListsByOffset, scores: RankHistograms) -> Watch:
         is_counted = (
             bool(event.rec_id)
             if event.type == "impression"
-            else is_evaluated(before, after, event, rules.weights)
+            else is_evaluated(before.n_items, after.n_items, event, rules.weights)
         )
         if is_counted:
-            scores.evaluate(lists.before(before.user, offset), before, event)
+            scores.evaluate(lists.before(before.user, offset), before.n_ids, event)
 
     return watch

@@ -28,6 +28,7 @@ from recstream.worker.lists import NewList
 from recstream.worker.rocksdb_rows import RocksDBRows
 from recstream.worker.state import PartitionState, UserState
 
+_new_record = tuple.__new__
 Work = tuple[Sequence[NewRecord], Mapping[TopicPartition, int]]
 """Records, and the consumer group's next offsets.
 
@@ -168,7 +169,10 @@ def _table_rows(effects: Effects) -> list[tuple[bytes, bytes | None]]:
 def _work(effects: Effects, table: list[tuple[bytes, bytes | None]], changelog: str) -> Work:
     number = effects.state.number
     records = [
-        NewRecord(changelog, key, value, number, None, effects.headers if value is None else ())
+        _new_record(
+            NewRecord,
+            (changelog, key, value, number, None, effects.headers if value is None else ()),
+        )
         for key, value in table
     ]
     return [*records, *effects.records], _offsets(effects.state)

@@ -5,14 +5,15 @@ Nothing here is durable: `recstream.worker.commit` writes the changed rows.
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from recstream.core import events as core_events
 from recstream.core.evaluation import is_evaluated
 from recstream.core.events import Event
-from recstream.core.history import History, SettingsTimeline, apply, table_rows
+from recstream.core.history import Draft, History, SettingsTimeline, apply, table_rows
 from recstream.core.records import DeadLetter, decode_recommendations
 from recstream.erasure import forgetting
 from recstream.errors import BeyondHorizon, InvalidEvent, OffsetOutOfRange
@@ -37,6 +38,14 @@ log = logging.getLogger(__name__)
 READ_RECORDS = 1_000
 
 
+class Evaluated(NamedTuple):
+    """An event, the user's newest list before the group, and the number of the user's events before it."""
+
+    listed: table_rows.ListRow
+    n_events: int
+    event: Event
+
+
 @dataclass(frozen=True)
 class Folded:
     """Result of folding a group of records of one partition.
@@ -49,10 +58,8 @@ class Folded:
         Changed rows of the histories.
     outcomes : Counter of (type, outcome)
         Number of events folded and ignored, by event type.
-    evaluated : list of (History, Event)
-        Events that published lists are evaluated by, each with the history before it.
-    listed : dict of str to ListRow
-        The users' newest lists before the group.
+    evaluated : list of Evaluated
+        Events that published lists are evaluated by.
     """
 
     state: PartitionState
@@ -60,8 +67,7 @@ class Folded:
     rows: list[tuple[bytes, bytes]]
     letters: list[DeadLetter]
     outcomes: Counter[tuple[str, str]]
-    evaluated: list[tuple[History, Event]]
-    listed: dict[str, table_rows.ListRow]
+    evaluated: list[Evaluated]
 
 
 def fold(
@@ -72,55 +78,75 @@ def fold(
     Advances the state: next offset, users who need a list, users seen recently.
     """
     users: dict[str, UserState] = {}
-    after: dict[str, History] = {}
+    drafts: dict[str, Draft] = {}
     triggers: dict[str, Trigger] = {}
     letters: list[DeadLetter] = []
-    outcomes: Counter[tuple[str, str]] = Counter()
-    evaluated: list[tuple[History, Event]] = []
+    evaluated: list[Evaluated] = []
     folded: list[str] = []
+    ignored: list[str] = []
     number = state.number
+    active = timeline.at(number, records[0].offset)
+    rules, is_by_user = active.fold_settings, active.is_by_user
     for record in records:
         offset = record.offset
-        active = timeline.at(number, offset)
-        rules, is_by_user = active.fold_settings, active.is_by_user
+        newer = timeline.at(number, offset)
+        if newer is not active:
+            active, rules, is_by_user = newer, newer.fold_settings, newer.is_by_user
         decoded = decode(record)
         letters += decoded.letters
         for place, event in decoded.events:
-            user = event.user
-            old = after.get(user)
-            if old is None:
+            user, kind = event.user, event.type
+            draft = drafts.get(user)
+            if draft is None:
                 if partition_for(user.encode(), n_partitions) != number:
                     letters.append(_misplaced(record, event, n_partitions))
                     continue
-                users[user] = state.user(user)
-                old = users[user].history
+                known = users[user] = state.cache.get(user) or state.load(user)
+                draft = drafts[user] = Draft(known.history)
             if is_by_user:
-                rules = active.fold_settings_of(old)
-            new = after[user] = apply(old, event, offset, place, rules)
-            if event.rec_id and event.type == "impression":
-                evaluated.append((old, event))
-            if new is old:
-                outcomes[event.type, "ignored"] += 1
-            else:
-                folded.append(event.type)
-                if is_evaluated(old, new, event, rules.weights):
-                    evaluated.append((old, event))
+                rules = active.fold_settings_of(draft)
+            n_events, n_items = draft.n_ids, draft.n_items
+            is_folded = draft.add(event, offset, place, rules)
+            listed = users[user].listed
+            if listed is not None and (
+                is_evaluated(n_items, draft.n_items, event, rules.weights)
+                or (event.rec_id and kind == "impression")
+            ):
+                evaluated.append(Evaluated(listed, n_events, event))
+            if is_folded:
+                folded.append(kind)
                 first = triggers.get(user)
                 since = offset if first is None else first.offset
                 triggers[user] = Trigger(since, event, record.timestamp_ms)
+            else:
+                ignored.append(kind)
+    outcomes: Counter[tuple[str, str]] = Counter()
+    outcomes.update({(kind, "ignored"): n for kind, n in Counter(ignored).items()})
     outcomes.update({(kind, "folded"): n for kind, n in Counter(folded).items()})
-    listed = {user: each.listed for user, each in users.items() if each.listed is not None}
+    rows = _changed_rows(state, users, drafts, triggers)
+    state.next_offset = records[-1].offset + 1
+    return Folded(state, users, rows, letters, outcomes, evaluated)
+
+
+def _changed_rows(
+    state: PartitionState,
+    users: dict[str, UserState],
+    drafts: Mapping[str, Draft],
+    triggers: Mapping[str, Trigger],
+) -> list[tuple[bytes, bytes]]:
+    """Return the changed rows of users with an event folded; update ``users`` and the state."""
     rows: list[tuple[bytes, bytes]] = []
     for user, trigger in triggers.items():
-        old = users[user].history
+        known = users[user]
+        old = known.history
         is_known = old.offset >= 0 and user not in state.restored
-        rows += table_rows.changes(old if is_known else None, after[user])
+        new = drafts[user].history()
+        rows += table_rows.changes(old if is_known else None, new)
         state.restored.discard(user)
-        users[user] = UserState(after[user], users[user].listed)
+        users[user] = UserState(new, known.listed)
         state.request_list(user, trigger)
-        state.touch(user)
-    state.next_offset = records[-1].offset + 1
-    return Folded(state, users, rows, letters, outcomes, evaluated, listed)
+    state.touch(triggers)
+    return rows
 
 
 def _misplaced(record: Record, event: Event, n_partitions: int) -> DeadLetter:
@@ -252,5 +278,4 @@ def touch_recent_users(event_log: EventLog, state: PartitionState) -> None:
     start = max(earliest, state.next_offset - READ_RECORDS)
     if start < state.next_offset:
         for record in read_kept(event_log, INTERACTIONS, state.number, start, READ_RECORDS):
-            for _, event in decode(record).events:
-                state.touch(event.user)
+            state.touch(event.user for _, event in decode(record).events)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import islice
-from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -22,7 +22,7 @@ CACHED_ENTRIES = 250_000
 """History entries cached per partition, about 300 bytes each."""
 
 
-class Trigger(NamedTuple):
+class Trigger(msgspec.Struct, frozen=True, gc=False):
     """Why a user's list is due: first offset that is not in a list, and the newest event.
 
     The event is None after a restart.
@@ -33,7 +33,7 @@ class Trigger(NamedTuple):
     appended_ts: int = 0
 
 
-class UserState(NamedTuple):
+class UserState(msgspec.Struct, frozen=True, gc=False):
     """A user's history, and the list published last."""
 
     history: History
@@ -45,25 +45,25 @@ class UserCache:
 
     def __init__(self, capacity: int = CACHED_ENTRIES) -> None:
         self._capacity = capacity
-        self._users: dict[str, UserState] = {}
+        self._users: OrderedDict[str, UserState] = OrderedDict()
         self._size = 0
 
     def get(self, user: str) -> UserState | None:
-        """Return a cached user and mark it as used."""
-        state = self._users.pop(user, None)
-        if state is not None:
-            self._users[user] = state
-        return state
+        """Return a cached user; `put` marks it as used."""
+        return self._users.get(user)
 
     def put(self, user: str, state: UserState) -> None:
-        """Cache a user; evict the least recently used ones when the cache is full."""
-        old = self._users.pop(user, None)
-        self._users[user] = state
+        """Cache a user as the one used last; evict the least recently used ones when the cache is full."""
+        users = self._users
+        old = users.get(user)
+        users[user] = state
         self._size += state.history.n_items + 1
         if old is not None:
+            users.move_to_end(user)
             self._size -= old.history.n_items + 1
-        while self._size > self._capacity and len(self._users) > 1:
-            self.drop(next(iter(self._users)))
+        while self._size > self._capacity and len(users) > 1:
+            _, gone = users.popitem(last=False)
+            self._size -= gone.history.n_items + 1
 
     def drop(self, user: str) -> None:
         """Remove a user from the cache."""
@@ -159,23 +159,27 @@ class PartitionState:
         self.pending_lists[user] = trigger
 
     def user(self, user: str) -> UserState:
-        """Return a user's history and last list, from the cache or the rows."""
+        """Return a user's history and last list, from the cache or the rows; cache it."""
         state = self.cache.get(user)
         if state is None:
-            try:
-                state = self._load(user)
-            except SchemaUnsupported:
-                raise
-            except (msgspec.DecodeError, ValueError) as error:
-                log.warning(
-                    "rows of a user can't be read, they are made again from the log: partition %d %s",
-                    self.number,
-                    error,
-                )
-                state = self._restore(self, user)
-                self.restored.add(user)
+            state = self.load(user)
             self.cache.put(user, state)
         return state
+
+    def load(self, user: str) -> UserState:
+        """Return a user's history and last list from the rows."""
+        try:
+            return self._load(user)
+        except SchemaUnsupported:
+            raise
+        except (msgspec.DecodeError, ValueError) as error:
+            log.warning(
+                "rows of a user can't be read, they are made again from the log: partition %d %s",
+                self.number,
+                error,
+            )
+            self.restored.add(user)
+            return self._restore(self, user)
 
     def _load(self, user: str) -> UserState:
         number, rows = self.number, self.rows
@@ -184,12 +188,14 @@ class PartitionState:
         listed = None if raw is None else table_rows.decode_list_row(raw)
         return UserState(history or History(user), listed)
 
-    def touch(self, user: str) -> None:
-        """Mark a user as the one with the newest event."""
-        self.recent_users.pop(user, None)
-        self.recent_users[user] = None
-        if len(self.recent_users) > self._n_recent:
-            del self.recent_users[next(iter(self.recent_users))]
+    def touch(self, users: Iterable[str]) -> None:
+        """Mark users as those with the newest events, the newest last."""
+        recent = self.recent_users
+        for user in users:
+            recent.pop(user, None)
+            recent[user] = None
+        for user in list(islice(recent, max(0, len(recent) - self._n_recent))):
+            del recent[user]
 
     def drop(self, user: str) -> None:
         """Remove a user from memory."""

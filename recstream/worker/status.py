@@ -35,8 +35,8 @@ class WorkerTotals:
         for (kind, outcome), n in folded.outcomes.items():
             of_type = self.outcomes.setdefault(kind, {})
             of_type[outcome] = of_type.get(outcome, 0) + n
-        for before, event in folded.evaluated:
-            self.scores.evaluate(folded.listed.get(before.user), before, event)
+        for each in folded.evaluated:
+            self.scores.evaluate(*each)
 
     def count_lists(self, lists: Sequence[NewList], now_ms: int) -> None:
         """Count published lists, and the age of the fresh events that triggered them."""

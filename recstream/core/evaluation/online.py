@@ -11,7 +11,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from recstream.core.events import Event, EventWeights, event_weight
-from recstream.core.history import History, table_rows
+from recstream.core.history import table_rows
 from recstream.core.records import ClickCounts, PrequentialScore
 
 CUTS = (5, 10, 20)
@@ -85,15 +85,15 @@ class RankHistograms:
         for histogram in histograms:
             histogram.add(rank)
 
-    def evaluate(self, listed: table_rows.ListRow | None, before: History, event: Event) -> None:
+    def evaluate(self, listed: table_rows.ListRow | None, n_events: int, event: Event) -> None:
         """Count the rank of an event's item in the list before the event.
 
         Parameters
         ----------
         listed : ListRow or None
             The user's newest list before the event; nothing is counted without one.
-        before : History
-            The user's history before the event.
+        n_events : int
+            Events of the user before it.
         event : Event
             An impression with a ``rec_id``, or an event that `is_evaluated`.
         """
@@ -107,7 +107,7 @@ class RankHistograms:
             rank_of(listed.items, event.item),
             generation=listed.generation,
             source=listed.source,
-            is_cold=before.n_ids < COLD_EVENTS,
+            is_cold=n_events < COLD_EVENTS,
             arm=listed.arm,
         )
         if event.rec_id:
@@ -181,13 +181,15 @@ def _sum(clicks: Sequence[ClickCounts]) -> ClickCounts:
     )
 
 
-def is_evaluated(before: History, after: History, event: Event, weights: EventWeights) -> bool:
-    """Return whether an event is evaluated: positive, and for an item that the history lacked."""
-    return (
-        after.n_items > before.n_items
-        and event.type != "dislike"
-        and event_weight(event, weights) > 0.0
-    )
+def is_evaluated(n_before: int, n_after: int, event: Event, weights: EventWeights) -> bool:
+    """Return whether an event is evaluated: positive, and for an item that the history lacked.
+
+    Parameters
+    ----------
+    n_before, n_after : int
+        Items of the user's history before and after the event.
+    """
+    return n_after > n_before and event.type != "dislike" and event_weight(event, weights) > 0.0
 
 
 def rank_of(items: Sequence[str], item: str | None) -> int:

@@ -6,6 +6,7 @@ In: checked events in the order of the log, and settings. Out: histories, table 
 from recstream.core.history import table_rows
 from recstream.core.history.fold import (
     SEMANTICS,
+    Draft,
     Entry,
     FoldSettings,
     History,

@@ -17,7 +17,7 @@ import hashlib
 import math
 import zlib
 from collections.abc import Iterable, Iterator
-from typing import Annotated
+from typing import Annotated, cast
 
 import msgspec
 import numpy as np
@@ -165,102 +165,151 @@ class History(msgspec.Struct, frozen=True, gc=False):
         return [pages[at if at < n_pages else at - half].get(item) for at, item in places]
 
 
+class Draft:
+    """A user's history into which events are folded, with less work than a `History` for each event.
+
+    Attributes
+    ----------
+    pages : list of dict
+        Pages that an event changed are new ones; the others are those of the first history.
+    """
+
+    __slots__ = (
+        "_first", "clock_ms", "context", "impressions", "index", "n_ids", "n_items", "n_ratings",
+        "offset", "pages", "properties", "rating_sum", "user", "window",
+    )  # fmt: skip
+
+    def __init__(self, history: History) -> None:
+        self._first = history
+        self.user = history.user
+        self.offset, self.index = history.offset, history.index
+        self.clock_ms = history.clock_ms
+        self.n_items, self.n_ids = history.n_items, history.n_ids
+        self.window = history.window
+        self.pages = list(history.pages)
+        self.impressions = history.impressions
+        self.n_ratings, self.rating_sum = history.n_ratings, history.rating_sum
+        self.properties, self.context = history.properties, history.context
+
+    def history(self) -> History:
+        """Return the history after the events; the same object if none changed anything."""
+        first = self._first
+        if self.offset == first.offset and self.index == first.index:
+            return first
+        return History(
+            self.user, self.offset, self.index, self.clock_ms, self.n_items, self.n_ids,
+            self.window, tuple(self.pages), self.impressions, self.n_ratings, self.rating_sum,
+            self.properties, self.context,
+        )  # fmt: skip
+
+    def add(self, event: Event, offset: int, index: int, settings: FoldSettings) -> bool:
+        """Fold an event; return whether it changes anything.
+
+        Parameters
+        ----------
+        event : Event
+            Checked, with an id and a time.
+        offset, index : int
+            The event's position: its record's offset, its place in the record.
+
+        Notes
+        -----
+        Events count in the order of the log. Their times only decide how far they have decayed: a late
+        event is added with its decayed weight. ``dislike`` sets the entry's weight to zero. ``remove``
+        deletes the entry. ``impression`` changes `History.impressions` alone, and only if the settings
+        count impressions. ``rate`` replaces an older rating of the item, from semantics 2 on; other types
+        add to the weight. docs/reference/event-types.md has the semantics of every type.
+        """
+        if offset < self.offset or (offset == self.offset and index <= self.index):
+            return False
+        kind = event.type
+        if kind == "impression":
+            return settings.counts_impressions and self._count_impressions(event, offset, index)
+        token = id_digest(event.id)
+        window = self.window
+        if _contains(window, token):
+            return False
+        if kind == "profile":
+            self.properties = merged(self.properties, event.properties)
+        else:
+            self._change_entry(event, offset, settings)
+        self.offset, self.index = offset, index
+        self.n_ids = n_ids = self.n_ids + 1
+        window += token
+        if n_ids > WINDOW_IDS and n_ids % CHUNK_IDS == 0:
+            window = window[CHUNK_BYTES:]
+        self.window = window
+        return True
+
+    def _change_entry(self, event: Event, offset: int, settings: FoldSettings) -> None:
+        """Fold an event on an item into the item's entry."""
+        kind, item, ts = event.type, event.item, event.ts
+        if item is None or ts is None:
+            message = f"event {event.id!r} must have an item and a time; check it before folding"
+            raise ValueError(message)
+        at_ms = timestamp_ms(ts)
+        if at_ms > self.clock_ms or not self.n_ids:
+            self.clock_ms = at_ms
+        number = page_of(item, len(self.pages))
+        page = self._own_page(number, item)
+        if kind == "remove":
+            page.before = None
+            self.n_items -= page.pop(item, None) is not None
+        else:
+            old = page.get(item)
+            if kind == "rate" and settings.semantics >= SEMANTICS:
+                page[item] = _rate(old, event, at_ms, offset, self, settings)
+                self.n_ratings += 1
+                self.rating_sum += event.value or 0.0
+            else:
+                page[item] = _add(old, event, at_ms, offset, settings)
+            self.n_items += old is None
+        if self.n_items > PAGE_ENTRIES * len(self.pages):
+            self.pages = list(split(self.pages))
+        if self.impressions:
+            self.impressions = tuple([each for each in self.impressions if each[0] != item])
+        self.context = kept_context(event.context) if settings.keeps_context else ()
+
+    def _own_page(self, number: int, item: str) -> Page:
+        """Return the page of a number, a copy if it is still the first history's.
+
+        Parameters
+        ----------
+        item : str
+            The item whose entry is about to change.
+        """
+        pages, first = self.pages, self._first.pages
+        page = pages[number]
+        if number < len(first) and first[number] is page:
+            own = pages[number] = Page(page)
+            columns = getattr(page, "columns", None)
+            own.before = None if columns is None else (columns, item)
+            return own
+        own = cast("Page", page)
+        if own.before is not None and own.before[1] != item:
+            own.before = None
+        return own
+
+    def _count_impressions(self, event: Event, offset: int, index: int) -> bool:
+        """Count one impression more of each item shown that has no entry."""
+        impressions = dict(self.impressions)
+        for item in dict.fromkeys((*event.items, *([event.item] if event.item else []))):
+            if item not in self.pages[page_of(item, len(self.pages))]:
+                impressions[item] = impressions.pop(item, 0) + 1
+        newest = tuple(impressions.items())[-MAX_IMPRESSIONS:]
+        if newest == self.impressions:
+            return False
+        self.offset, self.index, self.impressions = offset, index, newest
+        return True
+
+
 def apply(
     history: History, event: Event, offset: int, index: int, settings: FoldSettings
 ) -> History:
-    """Return the history after one event; the same object if the event changes nothing.
-
-    Parameters
-    ----------
-    event : Event
-        Checked, with an id and a time.
-    offset, index : int
-        The event's position: its record's offset, its place in the record.
-
-    Notes
-    -----
-    Events count in the order of the log. Their times only decide how far they have decayed: a late event
-    is added with its decayed weight. ``dislike`` sets the entry's weight to zero. ``remove`` deletes the
-    entry. ``impression`` changes `History.impressions` alone, and only if the settings count impressions.
-    ``rate`` replaces an older rating of the item, from semantics 2 on; other types add to the weight.
-    docs/reference/event-types.md has the semantics of every type.
-    """
-    if offset < history.offset or (offset == history.offset and index <= history.index):
-        return history
-    kind = event.type
-    if kind == "impression":
-        return (
-            _count_impressions(history, event, offset, index)
-            if settings.counts_impressions
-            else history
-        )
-    token = id_digest(event.id)
-    window = history.window
-    if _contains(window, token):
-        return history
-    n_ids = history.n_ids + 1
-    window += token
-    if n_ids > WINDOW_IDS and n_ids % CHUNK_IDS == 0:
-        window = window[CHUNK_BYTES:]
-    if kind == "profile":
-        return msgspec.structs.replace(
-            history, offset=offset, index=index, n_ids=n_ids, window=window,
-            properties=merged(history.properties, event.properties),
-        )  # fmt: skip
-    item, ts = event.item, event.ts
-    if item is None or ts is None:
-        message = f"event {event.id!r} must have an item and a time; check it before folding"
-        raise ValueError(message)
-    at_ms = timestamp_ms(ts)
-    replaces = kind == "rate" and settings.semantics >= SEMANTICS
-    pages = history.pages
-    number = page_of(item, len(pages))
-    old = pages[number].get(item)
-    entry: Entry | None = None
-    if replaces:
-        entry = _rate(old, event, at_ms, offset, history, settings)
-    elif kind != "remove":
-        entry = _add(old, event, at_ms, offset, settings)
-    pages, n_items = _put(history, number, item, entry)
-    clock_ms = at_ms if n_ids == 1 else max(history.clock_ms, at_ms)
-    impressions = tuple([each for each in history.impressions if each[0] != item])
-    return History(
-        history.user, offset, index, clock_ms, n_items, n_ids, window, pages, impressions,
-        history.n_ratings + replaces, history.rating_sum + (event.value or 0.0) * replaces,
-        history.properties, kept_context(event.context) if settings.keeps_context else (),
-    )  # fmt: skip
-
-
-def _put(
-    history: History, number: int, item: str, entry: Entry | None
-) -> tuple[tuple[dict[str, Entry], ...], int]:
-    """Return pages and number of entries with another entry of an item, or without it for None.
-
-    ``number`` is the item's page.
-    """
-    pages, n_pages = history.pages, len(history.pages)
-    page = Page(pages[number])
-    if (columns := getattr(pages[number], "columns", None)) is not None:
-        page.before = columns, item
-    if entry is None:
-        page.pop(item, None)
-    else:
-        page[item] = entry
-    n_items = history.n_items + len(page) - len(pages[number])
-    pages = (page,) if n_pages == 1 else (*pages[:number], page, *pages[number + 1 :])
-    return (split(pages) if n_items > PAGE_ENTRIES * n_pages else pages), n_items
-
-
-def _count_impressions(history: History, event: Event, offset: int, index: int) -> History:
-    """Return a history with one impression more of each item shown that has no entry."""
-    impressions = dict(history.impressions)
-    for item in dict.fromkeys((*event.items, *([event.item] if event.item else []))):
-        if history.find(item) is None:
-            impressions[item] = impressions.pop(item, 0) + 1
-    newest = tuple(impressions.items())[-MAX_IMPRESSIONS:]
-    if newest == history.impressions:
-        return history
-    return msgspec.structs.replace(history, offset=offset, index=index, impressions=newest)
+    """Return the history after one event, the same object if it changes nothing; see `Draft.add`."""
+    draft = Draft(history)
+    draft.add(event, offset, index, settings)
+    return draft.history()
 
 
 def _add(old: Entry | None, event: Event, at_ms: int, offset: int, settings: FoldSettings) -> Entry:
@@ -268,14 +317,14 @@ def _add(old: Entry | None, event: Event, at_ms: int, offset: int, settings: Fol
     if old is None:
         weight = event_weight(event, settings.weights)
         return Entry(event.item or "", weight, at_ms, _KINDS[event.type], offset, 1)
-    newest = max(old.at_ms, at_ms)
+    newest, half_life_ms = max(old.at_ms, at_ms), settings.half_life_ms
     if event.type == "dislike":
         total = 0.0
     else:
-        total = event_weight(event, settings.weights) * decay(newest - at_ms, settings.half_life_ms)
-        kept = decay(newest - old.at_ms, settings.half_life_ms)
+        kept = decay(newest - old.at_ms, half_life_ms)
+        total = event_weight(event, settings.weights) * decay(newest - at_ms, half_life_ms)
         total += old.weight * kept
-        if isinstance(old, RatedEntry):
+        if old.__class__ is RatedEntry:
             return RatedEntry(
                 old.item, total, newest, _KINDS[event.type], offset, old.n_events + 1,
                 old.rating_weight * kept, old.rated_at_ms,
@@ -284,12 +333,7 @@ def _add(old: Entry | None, event: Event, at_ms: int, offset: int, settings: Fol
 
 
 def _rate(
-    old: Entry | None,
-    event: Event,
-    at_ms: int,
-    offset: int,
-    history: History,
-    settings: FoldSettings,
+    old: Entry | None, event: Event, at_ms: int, offset: int, history: Draft, settings: FoldSettings
 ) -> RatedEntry:
     """Return an entry with a new rating in place of the older one (semantics 2).
 
@@ -297,7 +341,7 @@ def _rate(
     ----------
     at_ms : int
         Its time. A rating that is older than the entry's changes no weight.
-    history : History
+    history : Draft
         Before the event; its ratings give the user's usual one.
     """
     weight = event_weight(event, settings.weights)

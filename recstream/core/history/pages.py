@@ -1,6 +1,7 @@
 """Pages of a history: entries by item id, distributed by linear hashing (Litwin 1980)."""
 
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from recstream.core.numeric.arrays import Int64s
 
 
 class Page(dict[str, Any]):
-    """Entries by item id, in the order of the items' first events. Never changed in place.
+    """Entries by item id, in the order of the items' first events. Never changed in place once its history is made.
 
     Attributes
     ----------
@@ -46,11 +47,12 @@ def pages_of(hashes: Int64s, n_pages: Int64s) -> Int64s:
     return pages
 
 
-def split(pages: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+def split(pages: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
     """Return pages with the next one in turn split in two."""
     n_pages = len(pages)
     number = n_pages - (1 << (n_pages.bit_length() - 1))
     kept, moved = Page(), Page()
+    kept.before = moved.before = None
     for item, entry in pages[number].items():
         (moved if page_of(item, n_pages + 1) == n_pages else kept)[item] = entry
     return (*pages[:number], kept, *pages[number + 1 :], moved)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from recstream.core.history.fold import FoldSettings, History
+from recstream.core.history.fold import Draft, FoldSettings, History
 from recstream.core.records import SettingsActivated, SteeringSet
 from recstream.core.steering import Steering
 
@@ -65,7 +65,7 @@ class ActiveSettings(NamedTuple):
             bool(steering.arms) or steering.fatigue is not None or steering.uses_context
         )
 
-    def fold_settings_of(self, history: History) -> FoldSettings:
+    def fold_settings_of(self, history: History | Draft) -> FoldSettings:
         """Return the fold settings of a history's next event: those of the user's arm."""
         settings = self.fold_settings
         if self.steering is None:

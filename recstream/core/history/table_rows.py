@@ -183,23 +183,24 @@ def changes(old: History | None, new: History) -> list[tuple[bytes, bytes]]:
     for number, page in enumerate(new.pages):
         if number >= n_before or before[number] is not page:
             rows.append((page_key(user, number), _encode(tuple(page.values()))))
-    n_full = new.n_ids // CHUNK_IDS
-    first = max(0, n_full - CHUNKS)
-    for chunk in range(max(first, old.n_ids // CHUNK_IDS if old is not None else 0), n_full):
-        start = (chunk - first) * CHUNK_BYTES
-        ids = new.window[start : start + CHUNK_BYTES]
-        rows.append((chunk_key(user, chunk % CHUNKS), _encode(ids)))
-    n_open = new.n_ids % CHUNK_IDS * ID_BYTES
+    n_full, n_open = divmod(new.n_ids, CHUNK_IDS)
+    n_stored = 0 if old is None else old.n_ids // CHUNK_IDS
+    if n_stored < n_full:
+        first = max(0, n_full - CHUNKS)
+        for chunk in range(max(first, n_stored), n_full):
+            start = (chunk - first) * CHUNK_BYTES
+            ids = new.window[start : start + CHUNK_BYTES]
+            rows.append((chunk_key(user, chunk % CHUNKS), _encode(ids)))
     fields = (
         SCHEMA, new.offset, new.index, new.clock_ms, new.n_items, new.n_ids, len(new.pages),
-        new.window[len(new.window) - n_open :], new.impressions,
+        new.window[len(new.window) - n_open * ID_BYTES :], new.impressions,
     )  # fmt: skip
-    header = Header(*fields)
-    if new.n_ratings:
-        header = RatedHeader(*fields, new.n_ratings, new.rating_sum)
+    # As `Header`, `RatedHeader` or `ProfileHeader`, without making one.
     if new.properties or new.context:
-        header = ProfileHeader(*fields, new.n_ratings, new.rating_sum, new.properties, new.context)
-    rows.append((user, _encode(header)))
+        fields += (new.n_ratings, new.rating_sum, new.properties, new.context)  # type: ignore[assignment]
+    elif new.n_ratings:
+        fields += (new.n_ratings, new.rating_sum)  # type: ignore[assignment]
+    rows.append((user, _encode(fields)))
     return rows
 
 

@@ -70,26 +70,34 @@ def split_by_partition(
         The topic has no such partition, or readers could not decode the record.
     """
     batches: dict[TopicPartition, Batch] = {}
+    batch, last_topic, last_partition = Batch(), None, None
+    columns = batch.columns
     for index, record in enumerate(records):
         topic, key, value, partition, timestamp_ms, headers = record
-        count = partition_counts.get(topic) or find_count(topic)
-        if partition is None:
-            at = 0 if key is None else partition_for(key, count)
-        elif 0 <= partition < count:
-            at = partition
-        else:
-            raise InvalidInput(f"partition of {topic} must be 0 to {count - 1}, got {partition}")
-        is_plain = (key is None or key.__class__ is bytes) and (
-            value is None or value.__class__ is bytes
-        )
-        if timestamp_ms is not None or headers or not is_plain:
+        if partition is None or partition != last_partition or topic is not last_topic:
+            count = partition_counts.get(topic) or find_count(topic)
+            if partition is None:
+                at = 0 if key is None else partition_for(key, count)
+            elif 0 <= partition < count:
+                at = partition
+            else:
+                raise InvalidInput(
+                    f"partition of {topic} must be 0 to {count - 1}, got {partition}"
+                )
+            last_topic, last_partition = topic, partition
+            tp = TopicPartition(topic, at)
+            if tp not in batches:
+                batches[tp] = Batch()
+            batch = batches[tp]
+            columns = batch.columns
+        if (
+            timestamp_ms is not None
+            or headers
+            or (key.__class__ is not bytes and key is not None)
+            or (value.__class__ is not bytes and value is not None)
+        ):
             require_readable(record, index)
-        tp = TopicPartition(topic, at)
-        batch = batches.get(tp)
-        if batch is None:
-            batch = batches[tp] = Batch()
         batch.indices.append(index)
-        columns = batch.columns
         columns.timestamps.append(now_ms if timestamp_ms is None else timestamp_ms)
         columns.keys.append(key)
         columns.values.append(value)

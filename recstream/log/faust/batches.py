@@ -21,7 +21,7 @@ from recstream.errors import LogFenced
 from recstream.log.faust.batch_topic import BatchTopic, batch_message
 from recstream.log.port import NewRecord, Position, Record, TopicPartition
 
-MAX_BATCH_RECORDS = 1_000
+MAX_BATCH_RECORDS = 4_000
 MAX_OPEN_BATCHES = 2
 """Unacknowledged batches of a partition: one being processed, one ready."""
 Work = tuple[Sequence[NewRecord], Mapping[TopicPartition, int]]

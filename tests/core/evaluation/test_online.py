@@ -71,7 +71,7 @@ def test_an_event_counts_for_all_for_its_generation_its_source_and_for_cold_user
 def is_evaluated_next(history: History, new: Event, weights: EventWeights) -> bool:
     """Return `is_evaluated` of the next event of a history."""
     after = apply(history, new, history.offset + 1, 0, RULES)
-    return is_evaluated(history, after, new, weights)
+    return is_evaluated(history.n_items, after.n_items, new, weights)
 
 
 def test_an_item_that_is_new_to_the_user_is_evaluated() -> None:

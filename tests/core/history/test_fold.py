@@ -2,6 +2,7 @@
 
 import math
 from datetime import timedelta
+from itertools import pairwise
 
 import hypothesis.strategies as st
 import msgspec
@@ -15,6 +16,7 @@ from recstream.core.history.fold import (
     CHUNK_IDS,
     PAGE_ENTRIES,
     WINDOW_IDS,
+    Draft,
     FoldSettings,
     History,
     apply,
@@ -238,6 +240,24 @@ def test_the_changed_rows_alone_bring_the_stored_rows_up_to_date(drawn, step):
     if history.n_ids:
         assert table == stored(history)
         assert rows_of.load("u", table.get) == history
+
+
+@settings(max_examples=60)
+@given(events, events)
+def test_a_draft_of_many_events_is_the_history_of_one_after_another(a, b):
+    first = fold(a)
+    rows_before = stored(first)
+    one_by_one = [first]
+    for each in b:
+        one_by_one.append(fold([each], one_by_one[-1], first=len(a) + len(one_by_one) - 1))
+    draft = Draft(first)
+
+    is_folded = [draft.add(each, at, 0, RULES) for at, each in enumerate(b, start=len(a))]
+
+    assert is_folded == [old is not new for old, new in pairwise(one_by_one)]
+    assert draft.history() == one_by_one[-1]
+    assert rows_of.changes(first, draft.history()) == rows_of.changes(first, one_by_one[-1])
+    assert stored(first) == rows_before
 
 
 @settings(max_examples=40)
