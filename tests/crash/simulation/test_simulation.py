@@ -12,14 +12,13 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-import msgspec
 import pytest
 
 import recstream.log.embedded.log
 import recstream.worker.fold
 from recstream.checkpoints import retention
 from recstream.core.history import table_rows
-from recstream.core.history.fold import apply
+from recstream.core.history.fold import Draft
 from recstream.log import INTERACTIONS
 from recstream.log.faust.appender import Appender
 from recstream.time_travel import Snapshots
@@ -103,9 +102,12 @@ def commit_offsets_first(appender: Appender, works: Any) -> Any:
     return log.append_each(works, group=group, member=member)
 
 
-def count_repeated_events(history: Any, *rest: Any) -> Any:
+class RepeatingDraft(Draft):
     """Fold an event whose id was folded before."""
-    return apply(msgspec.structs.replace(history, window=b""), *rest)
+
+    def add(self, *event: Any) -> bool:
+        self.window = b""
+        return super().add(*event)
 
 
 def go_on(*_: Any) -> None:
@@ -118,7 +120,7 @@ def go_on(*_: Any) -> None:
     [
         (recstream.log.embedded.log, "check_owner", own_everything),
         (Appender, "append_all", commit_offsets_first),
-        (recstream.worker.fold, "apply", count_repeated_events),
+        (recstream.worker.fold, "Draft", RepeatingDraft),
         (RocksDBRows, "fail", go_on),
     ],
 )
