@@ -311,27 +311,26 @@ class Engine:
             self.status.lag[state.number] = end - state.next_offset
 
     def list_pending(self, limit: int) -> int:
-        """Rank and publish pending lists; return the number of users handled."""
-        if self.generation is None:
+        """Rank and publish pending lists, of each partition as many; return the number handled."""
+        waiting = [state for state in self._states.values() if state.pending_lists]
+        if self.generation is None or not waiting:
             return 0
-        n_done = 0
-        for state in list(self._states.values()):
-            n_before = len(state.pending_lists)
-            if n_before and n_done < limit:
+        share = -(-limit // len(waiting))
+        works = []
+        with self._discarded_on_error(*(state.number for state in waiting)):
+            for state in waiting:
                 users: dict[str, UserState] = {}
-                with self._discarded_on_error(state.number):
-                    requests = self._take_pending(state, users, limit - n_done)
-                    lists = self._rank(requests, is_refresh=False)
-                    self._publish(state, users, lists.get(state.number, []))
-                n_done += n_before - len(state.pending_lists)
-        return n_done
+                works.append((state, users, self._take_pending(state, users, share)))
+            self._publish(works, is_refresh=False)
+        return sum(len(requests) for _, _, requests in works)
 
     def refresh(self, limit: int) -> int:
         """Rank and publish the lists of users queued for a refresh; return the number handled."""
         if self.generation is None:
             return 0
-        by_partition = self._to_refresh.take(limit)
-        for partition, names in by_partition.items():
+        taken = self._to_refresh.take(limit)
+        works = []
+        for partition, names in taken.items():
             state = self._states.get(partition)
             if state is None:
                 continue
@@ -339,10 +338,9 @@ class Engine:
             # A user of whom nothing was folded has no rows: misplaced events, impressions alone.
             users = {each.history.user: each for each in waiting if each.history.offset >= 0}
             requests = refresh_requests(state, users, self._timeline.newest(partition))
-            lists = self._rank(requests, is_refresh=True).get(partition)
-            if lists:
-                self._publish(state, users, lists)
-        return sum(map(len, by_partition.values()))
+            works.append((state, users, requests))
+        self._publish(works, is_refresh=True)
+        return sum(map(len, taken.values()))
 
     def _take_pending(
         self, state: PartitionState, users: dict[str, UserState], limit: int
@@ -364,14 +362,26 @@ class Engine:
         return lists
 
     def _publish(
-        self, state: PartitionState, users: dict[str, UserState], lists: Sequence[NewList]
+        self,
+        works: Sequence[tuple[PartitionState, dict[str, UserState], list[ListToRank]]],
+        *,
+        is_refresh: bool,
     ) -> None:
-        """Commit lists that come without records."""
-        (refused,) = self._commit([list_effects(state, users, lists)])
-        if refused is None:
-            self.status.count_lists(lists, self._clock_ms())
-        else:
-            log.info("lists not published, another worker owns the partition: %s", refused)
+        """Rank lists that come without records, and commit them together."""
+        found = self._rank(
+            [each for *_, requests in works for each in requests], is_refresh=is_refresh
+        )
+        changed = [
+            (state, users, found.get(state.number, []))
+            for state, users, _ in works
+            if state.number in found or not is_refresh
+        ]
+        refused = self._commit([list_effects(*each) for each in changed])
+        for (_, _, lists), error in zip(changed, refused, strict=True):
+            if error is None:
+                self.status.count_lists(lists, self._clock_ms())
+            else:
+                log.info("lists not published, another worker owns the partition: %s", error)
 
     # Erasure
 

@@ -209,7 +209,7 @@ class PartitionState:
 
 
 class RefreshQueue:
-    """Users in the order in which their lists are made again, each once.
+    """Users whose lists are made again, each once; partitions take turns.
 
     Parameters
     ----------
@@ -218,16 +218,17 @@ class RefreshQueue:
     """
 
     def __init__(self, now_ms: int) -> None:
-        self._users: dict[tuple[int, str], None] = {}
+        self._users: dict[int, dict[str, None]] = {}
         self._times_ms = now_ms // 1000 * 1000
 
     def __len__(self) -> int:
-        return len(self._users)
+        return sum(map(len, self._users.values()))
 
     def add(self, state: PartitionState) -> None:
         """Add a partition's recent users, newest first."""
+        users = self._users.setdefault(state.number, {})
         for user in reversed(state.recent_users):
-            self._users[state.number, user] = None
+            users[user] = None
 
     def n_passed(self, generation: Generation | None, now_ms: int) -> int:
         """Return how many `from` and `until` of items have passed since the last call."""
@@ -240,17 +241,20 @@ class RefreshQueue:
         return int(last - first)
 
     def take(self, limit: int) -> dict[int, list[str]]:
-        """Remove the next users; return them by partition."""
-        by_partition: dict[int, list[str]] = {}
-        for partition, user in list(islice(self._users, limit)):
-            del self._users[partition, user]
-            by_partition.setdefault(partition, []).append(user)
-        return by_partition
+        """Remove the next users, of each partition as many; return them by partition."""
+        waiting = {number: users for number, users in self._users.items() if users}
+        share = -(-limit // max(1, len(waiting)))
+        taken = {number: list(islice(users, share)) for number, users in waiting.items()}
+        for number, users in taken.items():
+            for user in users:
+                self.drop(number, user)
+        return taken
 
     def drop(self, partition: int, user: str) -> None:
         """Remove a user."""
-        self._users.pop((partition, user), None)
+        self._users.get(partition, {}).pop(user, None)
 
     def revoke(self, partitions: Collection[int]) -> None:
         """Remove the users of partitions that go to another worker."""
-        self._users = {key: None for key in self._users if key[0] not in partitions}
+        for partition in partitions:
+            self._users.pop(partition, None)

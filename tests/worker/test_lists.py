@@ -126,6 +126,30 @@ def test_users_seen_lately_are_refreshed_after_a_new_generation(world):
     assert {each.generation for each in world.lists()[-1:]} == {2}
 
 
+def test_partitions_take_turns_so_that_the_newest_users_of_each_come_first(world):
+    older, newer = ("u1", "u5"), ("u2", "u11")
+    for pair in (older, newer):
+        assert [partition_for(user.encode(), PARTITIONS) for user in pair] == [0, 1]
+    users = [*older, *newer]
+    world.engine.activate(generation(1))
+    world.feed([single(event(number, user, "p0")) for number, user in enumerate(users)])
+
+    world.engine.activate(generation(2, bias=np.arange(12)))
+    assert world.engine.refresh(2) == 2
+
+    assert {each.user for each in world.lists() if each.generation == 2} == set(newer)
+
+
+def test_partitions_take_turns_with_lists_that_wait(world):
+    assert [partition_for(user.encode(), PARTITIONS) for user in ("u1", "u2", "u5")] == [0, 0, 1]
+    world.feed([single(event(number, f"u{number}", "p0")) for number in (1, 2, 5)])
+
+    world.engine.activate(generation())
+    assert world.engine.list_pending(2) == 2
+
+    assert set(world.newest_lists()) == {"u1", "u5"}
+
+
 def test_a_refresh_that_one_partition_is_refused_reaches_the_users_of_the_others(world):
     gone, kept = "u1", "u5"
     assert [partition_for(user.encode(), PARTITIONS) for user in (gone, kept)] == [0, 1]
