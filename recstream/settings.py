@@ -6,6 +6,7 @@ Precedence: flag > ``RECSTREAM_*`` variable (``RECSTREAM_*_FILE`` names a file t
 
 import codecs
 import difflib
+import ipaddress
 import logging
 import math
 import os
@@ -223,7 +224,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the bridge."""
-        return self.host in {"localhost", "::1"} or self.host.startswith("127.")
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"  # another name may have any address
 
     def path(self, *parts: str) -> Path:
         """Return an absolute path under ``data_dir``."""

@@ -180,7 +180,14 @@ def test_everything_is_kept_under_the_data_directory_unless_told_otherwise(tmp_p
 
 @pytest.mark.parametrize(
     ("host", "is_loopback"),
-    [("127.0.0.1", True), ("localhost", True), ("::1", True), ("0.0.0.0", False)],  # noqa: S104
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("localhost", True),
+        ("::1", True),
+        ("0.0.0.0", False),  # noqa: S104
+        ("127.example.com", False),
+    ],
 )
 def test_only_loopback_addresses_count_as_loopback(host: str, is_loopback: bool) -> None:
     assert Settings(host=host).is_loopback == is_loopback

@@ -5,7 +5,6 @@ import logging
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import cast
 
 import rocksdict
 
@@ -15,7 +14,7 @@ from recstream.checkpoints.manifest import Manifest, file_name
 from recstream.core.history import table_rows
 from recstream.errors import CheckpointCorrupt, CheckpointError, NotFound, RecstreamError
 from recstream.log import INTERACTIONS, EventLog, TopicPartition, read_backwards
-from recstream.process import rocksdb_errors
+from recstream.process import is_damage, rocksdb_errors, rows_from
 
 log = logging.getLogger(__name__)
 
@@ -158,19 +157,15 @@ def _rows(database: rocksdict.Rdict) -> Iterator[Row]:
     Raises
     ------
     CheckpointError
-        A block of a file is damaged. rocksdict's iterators end there as if there were no more rows.
+        A block of a file is damaged.
     """
-    key = b""
-    for key, value in cast("Iterator[Row]", database.items()):
-        if key not in {OFFSET_KEY, table_rows.APPLIED_KEY}:
-            yield key, value
-    rest = database.iter()
-    rest.seek(key)
-    if rest.valid():
-        rest.next()
     try:
-        rest.status()
-    except Exception as error:  # rocksdict raises no other
+        for key, value in rows_from(database, b""):
+            if key not in {OFFSET_KEY, table_rows.APPLIED_KEY}:
+                yield key, value
+    except Exception as error:
+        if not is_damage(error):
+            raise
         raise CheckpointError(
             f"rows of a table can't be read: {error}; stop the worker and delete the table, it is "
             "built again from its changelog"

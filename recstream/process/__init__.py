@@ -18,10 +18,13 @@ from recstream.process.shutdown import (
 )
 from recstream.process.temporary import (
     RESTART_S,
+    check_end,
+    is_damage,
     is_temporary,
     open_derived,
     retry_while_away,
     rocksdb_errors,
+    rows_from,
 )
 from recstream.process.threads import (
     BACKGROUND_NICE,

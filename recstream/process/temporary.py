@@ -5,7 +5,7 @@ import errno
 import logging
 import shutil
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -81,8 +81,8 @@ def rocksdb_errors(folder: Path) -> Generator[None, None, None]:
                 f"{folder} can't be written: its disk is full; free some space there and try again"
             ) from error
         raise StartupError(
-            f"{folder} can't be used: {error}; end the process that has it open, make it "
-            "writable, or choose another folder"
+            f"{folder} can't be used: {error}; close the other process that has it open, make "
+            "it writable, or choose another folder"
         ) from error
 
 
@@ -115,9 +115,36 @@ def open_derived(
         try:
             return attempt()
         except Exception as error:
-            text = str(error)
-            if not text.startswith("Corruption") and "No such file or directory" not in text:
+            if not is_damage(error) and "No such file or directory" not in str(error):
                 raise
-            log.warning("damaged, built again from the log folder=%s: %s", folder, text)
+            log.warning("damaged, built again from the log folder=%s: %s", folder, error)
             shutil.rmtree(folder)
             return attempt()
+
+
+def is_damage(error: Exception) -> bool:
+    """Return whether RocksDB could not read a file, so that the database must be built again."""
+    return str(error).startswith("Corruption")
+
+
+def rows_from(database: Any, start: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the rows of a database of RocksDB from a key on, in order.
+
+    Raises
+    ------
+    Exception
+        A block of a file is damaged. rocksdict's own iterators end there as if there were no more rows.
+    """
+    key = start
+    for key, value in database.items(from_key=start or None):
+        yield key, value
+    check_end(database, key)
+
+
+def check_end(database: Any, key: bytes) -> None:
+    """Raise if rows after the last key of a scan can't be read."""
+    rest = database.iter()
+    rest.seek(key)
+    if rest.valid():
+        rest.next()
+    rest.status()

@@ -111,6 +111,7 @@ class SnapshotTable:
         if iterator.valid() and (key := iterator.key()).startswith(prefix):
             end: int = _END.unpack(key[len(prefix) :])[0]
             return end
+        iterator.status()  # raises if it ended at a damaged block
         return 0
 
     def row(self, partition: int, row_key: bytes, end: int) -> bytes | None:
@@ -121,6 +122,7 @@ class SnapshotTable:
         if iterator.valid() and iterator.key().startswith(prefix):
             value: bytes = iterator.value()
             return value
+        iterator.status()
         return None
 
     def newest_list(
@@ -136,6 +138,7 @@ class SnapshotTable:
             if timestamp_ms is None or at_ms <= timestamp_ms:
                 return ListPosition(as_of, position, at_ms)
             iterator.prev()
+        iterator.status()
         return None
 
     def lists(self, partition: int, user: str, start: int, stop: int) -> list[ListPosition]:
@@ -150,6 +153,7 @@ class SnapshotTable:
                 break
             found.append(ListPosition(as_of, *_LIST.unpack(iterator.value())))
             iterator.next()
+        iterator.status()
         return found
 
     def list_by_id(self, rec_id: str) -> tuple[int, ListPosition] | None:

@@ -9,7 +9,7 @@ import logging
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import rocksdict
 
@@ -18,6 +18,7 @@ from recstream.core.history import table_rows
 from recstream.erasure import BLANK_KEY, forgetting, scrub
 from recstream.errors import RecstreamError, StartupError
 from recstream.log import INTERACTIONS, EventLog, histories_changelog
+from recstream.process import is_damage, rows_from
 from recstream.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,9 @@ ROCKSDB_OPTIONS: dict[str, Any] = {
     "bloom_filter_size": 10,
 }
 """About 80 MiB of memory per partition; Faust's defaults are 2 GiB and more."""
+
+DAMAGED = "damaged"
+"""Name of a file in a database's folder: a block of the database could not be read."""
 
 BEFORE_ERASURE = "may hold rows of a user who was erased since"
 
@@ -123,7 +127,11 @@ class RocksDBRows:
 
     def get(self, partition: int, key: bytes) -> bytes | None:
         """Return a row's value, or None."""
-        value: bytes | None = self._database(partition).get(key)
+        try:
+            value: bytes | None = self._database(partition).get(key)
+        except Exception as error:
+            self._note_damage(partition, error)
+            raise
         return value
 
     def write(self, partition: int, rows: RowBatch, changelog_offset: int) -> None:
@@ -152,18 +160,33 @@ class RocksDBRows:
     def scan(self, partition: int) -> Iterator[tuple[bytes, bytes]]:
         """Yield every row but Faust's own, in key order."""
         own = self._table.data.offset_key
-        for key, value in cast("Iterator[tuple[bytes, bytes]]", self._database(partition).items()):
+        for key, value in self._rows_from(partition, b""):
             if key != own:
                 yield key, value
 
     def keys_of(self, partition: int, user: bytes) -> list[bytes]:
         """Return the keys of a user's rows, which are adjacent."""
         found: list[bytes] = []
-        for key in cast("Iterator[bytes]", self._database(partition).keys(from_key=user)):
+        for key, _ in self._rows_from(partition, user):
             if key != user and not key.startswith(user + b"\0"):
                 break
             found.append(key)
         return found
+
+    def _rows_from(self, partition: int, start: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield rows in key order; raise if a block of them can't be read."""
+        database = self._database(partition)
+        try:
+            yield from rows_from(database, start)
+        except Exception as error:
+            self._note_damage(partition, error)
+            raise
+
+    def _note_damage(self, partition: int, error: Exception) -> None:
+        """Have the next start set a damaged database aside; until then refuse to read and write."""
+        if is_damage(error):
+            self.fail(error)
+            (self.path(partition) / DAMAGED).touch()
 
     def scrub(self, partition: int) -> None:
         """Rewrite the partition's files without deleted rows, and delete copies nobody uses."""
@@ -265,7 +288,11 @@ def _set_aside_stale(
             if path.parent != folder:
                 continue
             until = max((f.at_offset for f in forgotten if f.partition == partition), default=-1)
-            fault = _fault(path, event_log, changelog, partition, until)
+            fault = (
+                "has a block that can't be read"
+                if (path / DAMAGED).exists()
+                else _fault(path, event_log, changelog, partition, until)
+            )
             if fault is None:
                 continue
             if fault == BEFORE_ERASURE:

@@ -65,7 +65,7 @@ def test_a_database_that_another_process_has_open_is_not_emptied(tmp_path: Path)
     batch.end_block(1)
     batch.commit()
 
-    with pytest.raises(StartupError, match="end the process that has it open"):
+    with pytest.raises(StartupError, match="close the other process"):
         SnapshotTable(tmp_path / "snapshots", b"log")
 
     assert table.block_end(0, 9) == 1

@@ -27,8 +27,8 @@ from recstream.time_travel import Generations
 from recstream.worker import process as worker
 from recstream.worker.app import build_app
 from recstream.worker.loop import WorkerLoop
-from recstream.worker.rocksdb_rows import OFFSET_KEY, RocksDBRows
-from tests.worker.installation import Installation, calm_table, eventually
+from recstream.worker.rocksdb_rows import DAMAGED, OFFSET_KEY, RocksDBRows
+from tests.worker.installation import DEADLINE_S, Installation, calm_table, eventually
 from tests.worker.worker_world import CHANGELOG, PARTITIONS, event, single, some_events
 
 
@@ -99,6 +99,71 @@ async def test_damaged_tables_are_set_aside_and_rebuilt(installation, caplog, da
 
     assert installation.table() == installation.changelog() == calm_table(installation.path, events)
     assert "table set aside" in caplog.text
+
+
+def damage_a_block(table) -> None:
+    """Change one byte in the middle of a table's rows."""
+    database = rocksdict.Rdict(str(table), rocksdict.Options(raw_mode=True))
+    database.compact_range(None, None)
+    database.close()
+    (file,) = table.glob("*.sst")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+async def test_a_table_with_a_block_that_cant_be_read_is_rebuilt_at_the_next_start(
+    installation, caplog
+):
+    events = [event(n, f"user-{n % 900}", f"p{n % 12}") for n in range(3_000)]
+    await work_off(installation, events[:2_100])
+    (table,) = installation.path.glob("tables/*/*/worker-1/*-0.db")
+    damage_a_block(table)
+    installation.world.log.append([single(each) for each in events[2_100:]])
+
+    assert await asyncio.to_thread(installation.process().wait, DEADLINE_S) != 0
+    await work_off(installation, [])
+
+    assert installation.table() == installation.changelog() == calm_table(installation.path, events)
+    assert "has a block that can't be read" in caplog.text
+
+
+async def test_every_way_to_read_a_damaged_table_finds_and_marks_it(installation):
+    await work_off(installation, [event(n, f"user-{n:04}", "p0") for n in range(3_000)])
+    (folder,) = installation.path.glob("tables/*/*/worker-1")
+    table = next(folder.glob("*-0.db"))
+    options = rocksdict.Options(raw_mode=True)
+    database = rocksdict.Rdict(str(table), options)
+    users = sorted({bytes(key).partition(b"\0")[0] for key, _ in database.items() if b"user" in key})
+    database.close()
+    damage_a_block(table)
+    database = rocksdict.Rdict(str(table), options)
+
+    def rows() -> RocksDBRows:
+        (table / DAMAGED).unlink(missing_ok=True)
+        store = SimpleNamespace(
+            _db_for_partition=lambda _: database,
+            partition_path=lambda _: table,
+            offset_key=OFFSET_KEY,
+        )
+        return RocksDBRows(SimpleNamespace(data=store), folder, deletes_others=False)
+
+    reads = {
+        "scan": lambda each: list(each.scan(0)),
+        "keys_of": lambda each: [each.keys_of(0, user) for user in users],
+        "get": lambda each: [each.get(0, user) for user in users],
+    }
+    found = {}
+    for name, read in reads.items():
+        each = rows()
+        with pytest.raises(Exception, match="Corruption"):
+            read(each)
+        with pytest.raises(RuntimeError, match="must start again"):
+            each.get(0, users[0])
+        found[name] = (table / DAMAGED).exists()
+    database.close()
+
+    assert found == {"scan": True, "keys_of": True, "get": True}
 
 
 async def test_a_table_is_deleted_when_it_is_opened_if_a_user_was_erased_since_the_start(

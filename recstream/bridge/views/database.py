@@ -10,7 +10,7 @@ from pathlib import Path
 from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch
 
 from recstream.core.history import table_rows as history_rows
-from recstream.process import open_derived
+from recstream.process import check_end, open_derived
 
 log = logging.getLogger(__name__)
 
@@ -58,10 +58,13 @@ def clear(database: Rdict, batch: WriteBatch) -> None:
 
 def keys_from(database: Rdict, prefix: bytes) -> Iterator[bytes]:
     """Yield the keys that begin with a prefix, in order."""
+    last = prefix
     for key in database.keys(from_key=prefix):
         if not isinstance(key, bytes) or not key.startswith(prefix):
             return
+        last = key
         yield key
+    check_end(database, last)
 
 
 def put(batch: WriteBatch, key: bytes, value: bytes | None) -> None:

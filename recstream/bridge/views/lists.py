@@ -334,6 +334,7 @@ class Views:
             if user:
                 yield user.decode(errors="replace")
             iterator.seek(ROW + user + _PAST_PAGES)
+        iterator.status()  # raises if it ended at a damaged block
 
     def users_listed(self, item: str, after: str = "") -> Iterator[tuple[str, bool]]:
         """Yield each user with a published list, and whether an item may be in it."""
@@ -345,6 +346,7 @@ class Views:
             if user and (row := self._db.get(ROW + history_rows.list_key(user))) is not None:
                 yield user.decode(errors="replace"), text in row
             iterator.seek(ROW + user + _PAST_PAGES)
+        iterator.status()
 
     def newest_offset(self, user: str) -> int:
         """Return the offset of the newest event in a user's history; -1 for an unknown user."""
