@@ -134,7 +134,9 @@ async def test_every_way_to_read_a_damaged_table_finds_and_marks_it(installation
     table = next(folder.glob("*-0.db"))
     options = rocksdict.Options(raw_mode=True)
     database = rocksdict.Rdict(str(table), options)
-    users = sorted({bytes(key).partition(b"\0")[0] for key, _ in database.items() if b"user" in key})
+    users = sorted(
+        {bytes(key).partition(b"\0")[0] for key, _ in database.items() if b"user" in key}
+    )
     database.close()
     damage_a_block(table)
     database = rocksdict.Rdict(str(table), options)
