@@ -112,6 +112,7 @@ def damage_a_block(table) -> None:
     file.write_bytes(content)
 
 
+@pytest.mark.slow
 async def test_a_table_with_a_block_that_cant_be_read_is_rebuilt_at_the_next_start(
     installation, caplog
 ):
