@@ -186,7 +186,7 @@ def _describe(report: Report, *, verify: bool) -> str:
         is_gone = bool(found) and not any(each.published or each.derived for each in found)
         verdict = "not all can be derived" if is_gone else "NOT identical"
         if report.is_identical:
-            verdict = "identical, byte for byte"
+            verdict = "identical, byte for byte" if n_lists else "no list to compare"
         lines.append(f"{n_lists:,} lists derived again: {verdict}")
     return "\n".join(lines)
 

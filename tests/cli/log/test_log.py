@@ -351,3 +351,14 @@ def test_a_comparison_begins_with_the_two_lists_and_the_whole_change() -> None:
         "  as of 5  view p1 (5)",
         "    + c at 2, - a from 1, b 2 → 1",
     ]
+
+
+def test_a_replay_that_compared_no_list_calls_none_identical(
+    data: Path, event_log: EventLog, capsys: pytest.CaptureFixture[str]
+) -> None:
+    event = Event(id="1", type="view", user="u1", item="p1", ts=from_timestamp_ms(0))
+    event_log.append([NewRecord(INTERACTIONS, b"u1", encode_event(event))])
+
+    assert run(["replay", "--verify", "--user", "nobody", "--data-dir", str(data)]) == 0
+
+    assert capsys.readouterr().out.endswith("0 lists derived again: no list to compare\n")
