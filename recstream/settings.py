@@ -22,10 +22,10 @@ import msgspec
 from recstream.core.events import EventWeights
 from recstream.errors import InvalidInput, InvalidSetting
 
+MAX_FILE_BYTES = 4 << 20  # of settings, a secret, a mapping or one record
 SECRETS = frozenset({"secret", "kafka_sasl_password"})
 """Fields that are never printed, and that a file named by ``RECSTREAM_<NAME>_FILE`` may hold."""
 
-MAX_FILE_BYTES = 4 << 20  # of settings, a secret, a mapping or one record
 
 DAY_MS = 24 * 3600 * 1000
 
@@ -224,10 +224,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the bridge."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"  # another name may have any address
+        return is_own_address(self.host)
 
     def path(self, *parts: str) -> Path:
         """Return an absolute path under ``data_dir``."""
@@ -237,6 +234,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """Return the settings with secrets hidden."""
         shown: dict[str, Any] = msgspec.to_builtins(self)
         return {k: "***" if k in SECRETS and v else v for k, v in shown.items()}
+
+
+def is_own_address(host: str) -> bool:
+    """Return whether a host's name or address can only be this machine's."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"  # another name may have any address
 
 
 def child_environ(settings: Settings) -> dict[str, str]:

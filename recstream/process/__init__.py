@@ -7,6 +7,7 @@ from recstream.process.clock import system_clock_ms
 from recstream.process.event_loops import new_event_loop, run_in_loop
 from recstream.process.kernels import COMPILING, LISTS_WAIT, Kernels, fill_cache
 from recstream.process.ports import bound_socket, url_of
+from recstream.process.rocksdb import check_end, is_damage, open_derived, rocksdb_errors, rows_from
 from recstream.process.shared_lock import SharedLock
 from recstream.process.shutdown import (
     end_in_time,
@@ -16,16 +17,7 @@ from recstream.process.shutdown import (
     is_running,
     stopped_by_signals,
 )
-from recstream.process.temporary import (
-    RESTART_S,
-    check_end,
-    is_damage,
-    is_temporary,
-    open_derived,
-    retry_while_away,
-    rocksdb_errors,
-    rows_from,
-)
+from recstream.process.temporary import RESTART_S, is_temporary, retry_while_away
 from recstream.process.threads import (
     BACKGROUND_NICE,
     Background,

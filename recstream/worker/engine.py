@@ -167,7 +167,8 @@ class Engine:
         """Rank the lists of the users just folded, unless there is a backlog."""
         self.measure_lag([each.state for each in folded])
         is_live = (
-            sum(len(each.state.pending_lists) for each in folded) <= LIVE_USERS
+            self.generation is not None
+            and sum(len(each.state.pending_lists) for each in folded) <= LIVE_USERS
             and max((self.status.lag[each.state.number] for each in folded), default=0) <= LIVE_LAG
         )
         if not is_live:
@@ -175,7 +176,7 @@ class Engine:
         requests = [
             request
             for each in folded
-            for request in self._take_pending(each.state, each.users, LIVE_USERS)
+            for request in pending_requests(each.state, each.users, self._timeline, LIVE_USERS)
         ]
         return self._rank(requests, is_refresh=False)
 
@@ -320,7 +321,7 @@ class Engine:
         with self._discarded_on_error(*(state.number for state in waiting)):
             for state in waiting:
                 users: dict[str, UserState] = {}
-                works.append((state, users, self._take_pending(state, users, share)))
+                works.append((state, users, pending_requests(state, users, self._timeline, share)))
             self._publish(works, is_refresh=False)
         return sum(len(requests) for _, _, requests in works)
 
@@ -331,24 +332,14 @@ class Engine:
         taken = self._to_refresh.take(limit)
         works = []
         for partition, names in taken.items():
-            state = self._states.get(partition)
-            if state is None:
+            if (state := self._states.get(partition)) is None:
                 continue
             waiting = [state.user(user) for user in names if user not in state.pending_lists]
             # A user of whom nothing was folded has no rows: misplaced events, impressions alone.
             users = {each.history.user: each for each in waiting if each.history.offset >= 0}
-            requests = refresh_requests(state, users, self._timeline.newest(partition))
-            works.append((state, users, requests))
+            works.append((state, users, refresh_requests(state, users, self._timeline)))
         self._publish(works, is_refresh=True)
         return sum(map(len, taken.values()))
-
-    def _take_pending(
-        self, state: PartitionState, users: dict[str, UserState], limit: int
-    ) -> list[ListToRank]:
-        """Return `pending_requests`, once there is a generation."""
-        if self.generation is None:
-            return []
-        return pending_requests(state, users, self._timeline.newest(state.number), limit)
 
     def _rank(
         self, requests: Sequence[ListToRank], *, is_refresh: bool
@@ -368,9 +359,8 @@ class Engine:
         is_refresh: bool,
     ) -> None:
         """Rank lists that come without records, and commit them together."""
-        found = self._rank(
-            [each for *_, requests in works for each in requests], is_refresh=is_refresh
-        )
+        requests = [each for *_, part in works for each in part]
+        found = self._rank(requests, is_refresh=is_refresh)
         changed = [
             (state, users, found.get(state.number, []))
             for state, users, _ in works

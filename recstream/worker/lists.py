@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from recstream.core.events import timestamp_ms
 from recstream.core.generation import Generation
-from recstream.core.history import ActiveSettings, table_rows
+from recstream.core.history import ActiveSettings, SettingsTimeline, table_rows
 from recstream.core.ranking import Ranked, encode_list, item_ids, rank
 from recstream.core.records import Lineage
 from recstream.log import RECOMMENDATIONS, NewRecord
@@ -36,9 +36,10 @@ class NewList(NamedTuple):
 
 
 def pending_requests(
-    state: PartitionState, users: dict[str, UserState], active: ActiveSettings, limit: int
+    state: PartitionState, users: dict[str, UserState], timeline: SettingsTimeline, limit: int
 ) -> list[ListToRank]:
     """Remove the longest-waiting users from the queue; ``users`` gains their states."""
+    active = timeline.newest(state.number)
     requests = []
     for user in list(islice(state.pending_lists, limit)):
         if user not in users:
@@ -49,9 +50,10 @@ def pending_requests(
 
 
 def refresh_requests(
-    state: PartitionState, users: Mapping[str, UserState], active: ActiveSettings
+    state: PartitionState, users: Mapping[str, UserState], timeline: SettingsTimeline
 ) -> list[ListToRank]:
     """Return requests that no event triggered."""
+    active = timeline.newest(state.number)
     return [
         ListToRank(state.number, state.next_list, active, each, Trigger(each.history.offset))
         for each in users.values()

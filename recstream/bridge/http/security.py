@@ -1,7 +1,6 @@
 """Check origin and host of requests; set CORS and security headers."""
 
 import contextlib
-import ipaddress
 import re
 from functools import lru_cache
 from urllib.parse import urlsplit
@@ -9,6 +8,7 @@ from urllib.parse import urlsplit
 from flask import Flask, Response, current_app, request
 
 from recstream.bridge.http.problems import HttpProblem
+from recstream.settings import is_own_address
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: https:; "
@@ -90,10 +90,7 @@ def is_host(text: str) -> bool:
 def is_own_name(host: str) -> bool:
     """Return whether a ``Host`` can only name this machine."""
     with contextlib.suppress(ValueError):
-        name = urlsplit(f"//{host}").hostname or ""
-        if name == "localhost":
-            return True
-        return ipaddress.ip_address(name).is_loopback
+        return is_own_address(urlsplit(f"//{host}").hostname or "")
     return False
 
 

@@ -82,7 +82,7 @@ def cg_steps(
     p = np.empty(width, np.float32)
     q = np.empty(width, np.float32)
     skipped = fetched = 0
-    part = (width // LINE + steps - 1) // steps * LINE
+    part = (width + LINE * steps - 1) // (LINE * steps) * LINE
     for number in range(-1, len(order)):
         ahead = (number + 1) % 2 * padded
         if number + 1 < len(order):
